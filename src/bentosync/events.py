@@ -1,0 +1,109 @@
+"""What a running operation tells whoever watches it. Nobody below `cli` prints.
+
+Events are frozen values; an `Observer` is any callable that takes one. Observers are called from the event loop's
+thread, must return quickly and must not raise. Byte counts are payload bytes of model files.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Literal, TypeAlias
+
+Operation: TypeAlias = Literal["push", "pull", "verify", "load", "create"]
+
+
+@dataclass(frozen=True, slots=True)
+class Started:
+    """The plan is known: `total_bytes` of the version, of which `reused_bytes` need not move."""
+
+    operation: Operation
+    tag: str
+    remote: str
+    files: int
+    total_bytes: int
+    reused_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class Phase:
+    """A named stage began (resolve, hash, transfer, commit); shown when it lasts longer than 0.3 s."""
+
+    operation: Operation
+    tag: str
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """`path` now has `file_done_bytes` of `file_total_bytes` proven; `done_bytes` over all files, never shrinking."""
+
+    operation: Operation
+    tag: str
+    path: str
+    file_done_bytes: int
+    file_total_bytes: int
+    done_bytes: int
+    total_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class FileDone:
+    """Every byte of `path` is where it belongs and proven."""
+
+    operation: Operation
+    tag: str
+    path: str
+    size_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class Retried:
+    """An exchange failed and will be tried again after `delay_seconds`."""
+
+    what: str
+    reason: str
+    attempt: int
+    delay_seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class Warned:
+    """Something the user should know that does not stop the operation."""
+
+    message: str
+    hint: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Waiting:
+    """Another process works on the same version; this one waits for it."""
+
+    tag: str
+    what: str
+
+
+@dataclass(frozen=True, slots=True)
+class Finished:
+    """The end of a push or pull. Moved + reused = total; `refetched_bytes` moved more than once."""
+
+    operation: Operation
+    tag: str
+    remote: str
+    outcome: Literal["done", "up-to-date"]
+    files: int
+    total_bytes: int
+    moved_bytes: int
+    reused_bytes: int
+    refetched_bytes: int
+    retries: int
+    seconds: float
+    digest: str
+
+
+Event: TypeAlias = Started | Phase | Progress | FileDone | Retried | Warned | Waiting | Finished
+Observer: TypeAlias = Callable[[Event], None]
+
+
+def ignore(event: Event) -> None:
+    """The observer that watches nothing."""

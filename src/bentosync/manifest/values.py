@@ -1,0 +1,114 @@
+"""The manifest as values: what one version must be, byte for byte.
+
+A manifest is an `Envelope` (who pushed it, outside the digest), a `Card` (what it is called) and the sorted file
+entries. Everything here is immutable and free of IO; `encode` and `decode` turn it into canonical bytes and back.
+Format: docs/formats/manifest.md.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import blake3
+
+BLOCK_BYTES = 1 << 20
+"""Unit of proof, of `pwrite` and of the resume bitmap; each block has an XXH3-64 digest (8 bytes, big-endian)."""
+
+LEAF_BYTES = 8 << 20
+"""Unit of cryptographic identity and of requests; each leaf has a BLAKE3 digest (32 bytes)."""
+
+BLOCK_DIGEST_BYTES = 8
+LEAF_DIGEST_BYTES = 32
+
+
+@dataclass(frozen=True, slots=True)
+class Tensor:
+    """One row of a safetensors header, in header order.
+
+    `begin` and `end` are byte offsets into the data section, `fingerprint` is the XXH3-128 of the tensor's bytes
+    (16 bytes, big-endian); fingerprints find candidates for reuse and prove nothing.
+    """
+
+    name: str
+    dtype: str
+    shape: tuple[int, ...]
+    begin: int
+    end: int
+    fingerprint: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class TensorTable:
+    """The tensors of one safetensors file. `data_offset` is where the data section starts in the file, in bytes."""
+
+    data_offset: int
+    tensors: tuple[Tensor, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class FileEntry:
+    """One regular file. `leaves` and `blocks` are packed digests in file order; an empty file has none."""
+
+    path: str
+    size: int
+    executable: bool
+    leaves: bytes = field(repr=False)
+    blocks: bytes = field(repr=False)
+    inline: bytes | None = field(default=None, repr=False)
+    tensors: TensorTable | None = field(default=None, repr=False)
+
+    @property
+    def digest(self) -> bytes:
+        """BLAKE3 over the leaf list (32 bytes): the file's identity."""
+        return blake3.blake3(self.leaves).digest()
+
+    def block_digest(self, index: int) -> bytes:
+        """XXH3-64 of block `index` (8 bytes, big-endian)."""
+        return self.blocks[index * BLOCK_DIGEST_BYTES : (index + 1) * BLOCK_DIGEST_BYTES]
+
+    def leaf_digest(self, index: int) -> bytes:
+        """BLAKE3 of leaf `index` (32 bytes)."""
+        return self.leaves[index * LEAF_DIGEST_BYTES : (index + 1) * LEAF_DIGEST_BYTES]
+
+
+@dataclass(frozen=True, slots=True)
+class Card:
+    """What the version is called and how big it is; small enough that a list reads only the first KiBs."""
+
+    name: str
+    version: str
+    content: str
+    size: int
+    files: int
+    created: str
+    module: str
+    labels: tuple[tuple[str, str], ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Envelope:
+    """Who pushed these bytes, and where they lie. Not part of the digest: it differs from push to push."""
+
+    push_id: str
+    write_id: str
+    pushed_by: str
+    pushed_host: str
+    pushed_at: str
+
+
+@dataclass(frozen=True, slots=True)
+class Manifest:
+    """One version: its card, its files sorted by path, its empty directories sorted by path.
+
+    `digest` is the pin without its prefix: BLAKE3 of the canonical body, 64 hexadecimal digits.
+    """
+
+    card: Card
+    files: tuple[FileEntry, ...]
+    directories: tuple[str, ...]
+    digest: str
+
+    @property
+    def pin(self) -> str:
+        """`b3:` + digest, as written after the `@` of a reference."""
+        return f"b3:{self.digest}"

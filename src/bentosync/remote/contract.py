@@ -1,0 +1,184 @@
+"""The contract of a remote: plain objects under string keys, with the few guarantees publishing rests on.
+
+Implementations move bytes and translate errors; they hold no policy about what to move. Retrying and tracing are
+decorators of this same interface, composed in `remote.open`. One conformance suite (tests/remote) runs against every
+implementation and every decorator stack.
+
+Keys are relative to the remote's prefix, `/`-separated, valid UTF-8, and already checked by their makers
+(`remote.keys`, `manifest`). Every method may raise `AuthError` (refused), `NetworkError` (unreachable; retryable)
+and `RemoteError` (protocol broken; retryable). Missing objects raise `NotFound`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import dataclass
+from typing import Literal, Protocol
+
+from bentosync.wire.exchange import Sink
+
+ChecksumName = Literal["crc64nvme", "crc32"]
+
+
+@dataclass(frozen=True, slots=True)
+class Properties:
+    """Facts about a remote that callers may act on, instead of asking for its type.
+
+    `checksum` names the full-object checksum that the store verifies when an upload completes; None means it
+    verifies none. `part_bytes_min` applies to every part but the last.
+    """
+
+    url: str
+    checksum: ChecksumName | None
+    part_bytes_min: int
+    parts_max: int
+    put_bytes_max: int
+
+
+@dataclass(frozen=True, slots=True)
+class Stat:
+    """One object. `checksum` is the full-object value of `Properties.checksum` if the store reports one."""
+
+    key: str
+    size: int
+    etag: str
+    modified_at: float
+    checksum: bytes | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Entity:
+    """A small object read whole."""
+
+    data: bytes
+    etag: str
+
+
+@dataclass(frozen=True, slots=True)
+class Upload:
+    """A multipart upload in flight; serialisable, so that another process can go on with it."""
+
+    key: str
+    id: str
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """One stored part, numbered from 1. `etag` is opaque unless `md5` is set, which holds the part's MD5."""
+
+    number: int
+    size: int
+    etag: str
+    checksum: bytes | None = None
+    md5: bytes | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class IfMatch:
+    """Write only if the object's current ETag is this one."""
+
+    etag: str
+
+
+@dataclass(frozen=True, slots=True)
+class IfAbsent:
+    """Write only if there is no object under the key."""
+
+
+Condition = IfAbsent | IfMatch | None
+
+
+class RangeSink(Sink, Protocol):
+    """A sink that can go on after a failure."""
+
+    def rewind(self) -> int:
+        """Forget bytes that arrived but are not proven; return how many bytes from the start of the range count.
+
+        The next attempt asks for the rest of the range only.
+        """
+        ...
+
+
+class Remote(Protocol):
+    """See the module's docstring for what holds for every method."""
+
+    @property
+    def properties(self) -> Properties:
+        """Facts; constant for the life of this object."""
+        ...
+
+    async def read(self, key: str, *, bytes_max: int) -> Entity:
+        """The whole object. Raises `UnsafeInput` if it is longer than `bytes_max`, before reading it."""
+        ...
+
+    async def read_range(self, key: str, start: int, length: int, sink: RangeSink, *, etag: str | None = None) -> str:
+        """Exactly bytes [start, start + length) into `sink`, in order; return the object's ETag.
+
+        `length` > 0. A reply that is not that range of that object (wrong status, range, length, encoding) raises
+        `RemoteError` before a byte reaches the sink. With `etag`, an object that has another one raises `Conflict`.
+        When the call returns or raises, no buffer of the sink is in use any more. The buffers of a failed call may
+        hold bytes that were not counted; see `RangeSink.rewind`.
+        """
+        ...
+
+    async def stat(self, key: str) -> Stat:
+        """Size, ETag and checksum of the object."""
+        ...
+
+    async def write(self, key: str, data: Sequence[memoryview] | bytes, *, condition: Condition = None,
+                    checksum: bytes | None = None) -> str:
+        """Store `data` as the whole object, atomically and durably; return its ETag.
+
+        A condition that does not hold raises `Conflict`. After a lost reply the caller cannot know who won: read
+        back and compare. `checksum` is the full-object value named by `Properties.checksum`.
+        """
+        ...
+
+    async def start_upload(self, key: str, *, size: int, part_bytes: int) -> Upload:
+        """Begin a multipart upload; nothing is visible under `key` before `complete_upload`."""
+        ...
+
+    async def send_part(self, upload: Upload, number: int, data: Sequence[memoryview], *,
+                        checksum: bytes | None) -> Part:
+        """Store part `number` (from 1). Repeating a number replaces that part. Raises `NotFound` if the upload is gone."""
+        ...
+
+    async def list_parts(self, upload: Upload) -> list[Part]:
+        """Every part stored so far, by number. Raises `NotFound` if the upload is gone."""
+        ...
+
+    async def complete_upload(self, upload: Upload, parts: Sequence[Part], *, checksum: bytes | None) -> str:
+        """Make the object out of exactly these parts, in order, if the key is still free; return its ETag.
+
+        `checksum` is the full-object value; a store that verifies it refuses other bytes with `IntegrityError`.
+        A taken key raises `Conflict`, a vanished upload `NotFound`: after a lost reply both may mean that this very
+        upload won, so callers `stat` and compare size and checksum.
+        """
+        ...
+
+    async def abort_upload(self, upload: Upload) -> None:
+        """Drop the upload and its parts. No error if it is gone."""
+        ...
+
+    def list_uploads(self, prefix: str) -> AsyncIterator[Upload]:
+        """Multipart uploads in flight whose key starts with `prefix`."""
+        ...
+
+    def list(self, prefix: str) -> AsyncIterator[Stat]:
+        """Every object whose key starts with `prefix`, in key order."""
+        ...
+
+    async def delete(self, key: str) -> None:
+        """Remove the object. No error if there is none."""
+        ...
+
+    async def conditional_writes(self) -> bool:
+        """Whether the store honours `IfAbsent` and `IfMatch`; writers ask before they publish, readers never.
+
+        Known by contract, or probed with two small writes of a scratch key and remembered.
+        """
+        ...
+
+    async def aclose(self) -> None:
+        """Close connections. Idempotent."""
+        ...

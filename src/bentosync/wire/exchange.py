@@ -1,0 +1,87 @@
+"""The contract of the wire: one HTTP/1.1 exchange, and a response body that lands in memory the caller owns.
+
+The wire knows connections, TLS, timeouts and framing. It knows nothing of S3, retries, digests or files. Errors of
+the libraries behind it are translated once, here below, into `errors.NetworkError` and its families.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Protocol, TypeAlias
+
+Body: TypeAlias = bytes | Sequence[memoryview]
+"""A request body: bytes, or buffers sent one after the other. Buffers must not change until the call returns."""
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """One request. `headers` holds everything but Host, Content-Length, Connection and Accept-Encoding."""
+
+    method: str
+    url: str
+    headers: Mapping[str, str] = field(default_factory=dict)
+    body: Body = b""
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """One response. Header names are lower case; of a repeated header the last value counts."""
+
+    status: int
+    headers: Mapping[str, str]
+    body: bytes = b""
+
+
+class Sink(Protocol):
+    """Where a response body goes. Both calls are synchronous and must not block on the network."""
+
+    def buffer(self) -> memoryview:
+        """The memory for the next body bytes: writable, contiguous, never empty, owned by the sink.
+
+        The same memory may be returned again before `filled` is called.
+        """
+        ...
+
+    def filled(self, count: int) -> None:
+        """The first `count` bytes of the last `buffer()` now hold the next body bytes, in order.
+
+        May raise (a digest does not match, the disk is full): the wire then drops the connection and lets the
+        exception through unchanged.
+        """
+        ...
+
+
+Judge: TypeAlias = Callable[[Reply], int | None]
+"""Looks at a reply's status and headers (its body is empty yet) and returns how many body bytes must go into the sink,
+or None when this is not the reply that was asked for: then its body is collected, bounded, into `Reply.body`.
+May raise."""
+
+
+class Wire(Protocol):
+    """A pool of connections. Safe for any number of concurrent calls in one event loop."""
+
+    async def exchange(self, request: Request, *, body_bytes_max: int = 1 << 20) -> Reply:
+        """Send `request`, return the whole reply.
+
+        Raises:
+            RemoteError: The body is longer than `body_bytes_max`, shorter than announced, or not decodable framing.
+            NetworkError: Connecting, sending or receiving failed or timed out.
+        """
+        ...
+
+    async def receive(self, request: Request, *, judge: Judge, sink: Sink) -> Reply:
+        """Send `request`; once `judge` accepts the head, put exactly that many body bytes into `sink`.
+
+        A body that ends early raises NetworkError after everything that arrived was given to the sink; a body that
+        goes on longer raises RemoteError. The connection is then closed, not reused.
+
+        When this call returns or raises, cancellation included, nothing will touch a buffer of the sink any more:
+        the return is the acknowledgement after which buffers may be reused. Cancelling closes the socket, which
+        bounds that wait.
+        """
+        ...
+
+    async def aclose(self) -> None:
+        """Close every connection. Idempotent."""
+        ...

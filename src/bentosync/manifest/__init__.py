@@ -1,0 +1,1 @@
+"""What a version is, byte for byte: values and their canonical form."""

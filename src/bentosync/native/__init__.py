@@ -1,0 +1,1 @@
+"""The compiled core and its pure-Python twin, behind one choice."""

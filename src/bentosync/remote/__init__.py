@@ -1,0 +1,1 @@
+"""Where versions are pushed to and pulled from."""

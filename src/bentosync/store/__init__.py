@@ -1,0 +1,1 @@
+"""The local store: BentoML's folder, written safely."""

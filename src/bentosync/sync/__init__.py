@@ -1,0 +1,1 @@
+"""Push and pull: plans first, then bytes, then the manifest."""

@@ -1,0 +1,1 @@
+"""Many ranges at once, bounded, resumable."""

@@ -1,8 +1,4 @@
-"""Settings: frozen values, read once. This module is the only reader of environment variables and config files.
-
-Units are in the names. Precedence: explicit argument, environment, `bentosync.toml` (or `[tool.bentosync]` of
-`pyproject.toml`) of the working directory, the user's config file, default.
-"""
+"""Settings as frozen values. Units are in the names; what fills them is `settings.load`."""
 
 from __future__ import annotations
 
@@ -13,6 +9,9 @@ from types import MappingProxyType
 from typing import Literal
 
 Addressing = Literal["auto", "path", "virtual"]
+ProgressMode = Literal["auto", "bar", "plain", "json", "none"]
+LogLevel = Literal["error", "warning", "info", "debug"]
+NativeMode = Literal["auto", "off", "require"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,3 +55,16 @@ class Settings:
     transfer: TransferSettings = field(default_factory=TransferSettings)
     offline: bool = False
     lock_seconds: float = 3600.0
+    progress: ProgressMode = "auto"
+    log: LogLevel = "warning"
+    native: NativeMode = "auto"
+
+
+@dataclass(frozen=True, slots=True)
+class TerminalSettings:
+    """What the environment says about the terminal, by the conventions other tools follow."""
+
+    no_color: bool = False
+    force_color: bool = False
+    dumb: bool = False
+    ci: bool = False

@@ -1,0 +1,37 @@
+"""Settings: frozen values, read once. This package is the only reader of environment variables and config files.
+
+Precedence: explicit argument, environment, `bentosync.toml` (or `[tool.bentosync]` of `pyproject.toml`) of the
+working directory, the user's config file, default.
+"""
+
+from bentosync.settings.choose import choose_remote, parse_url
+from bentosync.settings.load import Found, Resolved, load, resolve, terminal, user_config_path
+from bentosync.settings.values import (
+    Addressing,
+    LogLevel,
+    NativeMode,
+    ProgressMode,
+    RemoteSettings,
+    Settings,
+    TerminalSettings,
+    TransferSettings,
+)
+
+__all__ = [
+    "Addressing",
+    "Found",
+    "LogLevel",
+    "NativeMode",
+    "ProgressMode",
+    "RemoteSettings",
+    "Resolved",
+    "Settings",
+    "TerminalSettings",
+    "TransferSettings",
+    "choose_remote",
+    "load",
+    "parse_url",
+    "resolve",
+    "terminal",
+    "user_config_path",
+]

@@ -1,0 +1,87 @@
+"""Which remote is meant by what the user wrote: a configured name, or a URL, or a plain absolute path."""
+
+from __future__ import annotations
+
+import difflib
+from dataclasses import replace
+from urllib.parse import urlsplit
+
+from bentosync.errors import InvalidArgument, NotFound
+from bentosync.settings.values import RemoteSettings, Settings
+
+THREE_WAYS = """bentosync remote add nas file:///mnt/models
+bentosync remote add prod s3://bucket/prefix
+bentosync remote add lab s3://bucket/prefix --endpoint-url http://10.0.0.5:9000"""
+
+
+def choose_remote(settings: Settings, ref: str | None = None) -> RemoteSettings:
+    """The remote that `ref` names; without `ref` the default one, or the only one there is.
+
+    Args:
+        settings: What is configured.
+        ref: Name of a configured remote, `file://` or `s3://` URL, or absolute path.
+
+    Raises:
+        NotFound: No remote of that name, or none configured at all.
+        InvalidArgument: A URL that cannot be used, or several remotes and no default.
+    """
+    if ref is None:
+        ref = settings.default_remote
+    if ref is None:
+        return _only_one(settings)
+    if "/" in ref or ":" in ref:
+        return RemoteSettings(url=parse_url(ref))
+    if ref not in settings.remotes:
+        raise NotFound(f'no remote "{ref}" is configured', hint=_other_names(settings, ref))
+    return settings.remotes[ref]
+
+
+def parse_url(text: str) -> str:
+    """Check the URL of a remote and return it in its normal form.
+
+    Raises:
+        InvalidArgument: Another scheme, no bucket, a relative path, or credentials inside.
+    """
+    if text.startswith("/"):
+        text = f"file://{text}"
+    parts = urlsplit(text)
+    if parts.username is not None or parts.password is not None:
+        raise InvalidArgument(
+            "a remote's URL must not hold credentials",
+            hint="use a profile (--profile), the environment (AWS_ACCESS_KEY_ID …) or an instance role",
+        )
+    if parts.query or parts.fragment:
+        raise InvalidArgument(f'the URL "{text}" has a query or fragment, which a remote cannot use')
+    if parts.scheme == "s3":
+        if not parts.netloc:
+            raise InvalidArgument(f'the URL "{text}" names no bucket', hint="write it as s3://bucket/prefix")
+        return text.rstrip("/")
+    if parts.scheme == "file":
+        if parts.netloc not in ("", "localhost") or not parts.path.startswith("/"):
+            raise InvalidArgument(f'the URL "{text}" is not an absolute path', hint="write it as file:///mnt/models")
+        return f"file://{parts.path.rstrip('/') or '/'}"
+    raise InvalidArgument(f'"{text}" is neither a file:// nor an s3:// URL', hint=THREE_WAYS)
+
+
+def named(name: str, remote: RemoteSettings) -> RemoteSettings:
+    """The same remote under its name, its URL checked."""
+    return replace(remote, name=name, url=parse_url(remote.url))
+
+
+def _only_one(settings: Settings) -> RemoteSettings:
+    if len(settings.remotes) == 1:
+        return next(iter(settings.remotes.values()))
+    if not settings.remotes:
+        raise NotFound("no remote is configured", hint=THREE_WAYS)
+    names = ", ".join(sorted(settings.remotes))
+    raise InvalidArgument(
+        f"several remotes are configured ({names}) and none is the default",
+        hint="name one with --remote NAME, or: bentosync config set default_remote NAME",
+    )
+
+
+def _other_names(settings: Settings, ref: str) -> str:
+    if not settings.remotes:
+        return THREE_WAYS
+    close = difflib.get_close_matches(ref, settings.remotes, n=1)
+    return f"did you mean {close[0]}?" if close else f"configured: {', '.join(sorted(settings.remotes))}"

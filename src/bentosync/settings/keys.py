@@ -1,0 +1,179 @@
+"""Every setting there is, as one table: its name in a config file, its environment variable, its type, its meaning.
+
+`load` reads by this table, `docs/reference/settings.md` is generated from it, `config set` checks against it. A parser
+takes what TOML or the environment gave (the environment only gives strings) and returns the value, or raises
+ValueError with "expected …, got …"; the caller adds which file and which key.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from string import Template
+from typing import Any, TypeAlias
+
+SIZE_UNITS = {"": 1, "b": 1} | {
+    prefix + suffix: factor**power
+    for power, prefix in enumerate("kmgt", start=1)
+    for suffix, factor in (("", 1024), ("ib", 1024), ("b", 1000))
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where a value was found: `where` names it to the user, `base` is what its relative paths are relative to."""
+
+    where: str
+    base: Path
+    environ: Mapping[str, str]
+    textual: bool = False
+
+
+Parser: TypeAlias = Callable[[Any, Place], Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Key:
+    """One setting. `name` is dotted as in a config file, `kind` is the word the reference uses for its type."""
+
+    name: str
+    kind: str
+    parse: Parser
+    summary: str
+    env: str | None = None
+
+
+def text(value: Any, place: Place) -> str:
+    """A non-empty string."""
+    if isinstance(value, str) and value.strip():
+        return value.strip()
+    raise ValueError(f"expected a non-empty string, got {value!r}")
+
+
+def flag(value: Any, place: Place) -> bool:
+    """A boolean; from the environment also 1/0, yes/no, on/off."""
+    if isinstance(value, bool):
+        return value
+    words = {"1": True, "true": True, "yes": True, "on": True, "0": False, "false": False, "no": False, "off": False}
+    if place.textual and value.strip().lower() in words:
+        return words[value.strip().lower()]
+    raise ValueError(f"expected true or false, got {value!r}")
+
+
+def count(value: Any, place: Place) -> int:
+    """A whole number of at least 1."""
+    if place.textual and re.fullmatch(r"\d{1,9}", value.strip()):
+        value = int(value)
+    if isinstance(value, int) and not isinstance(value, bool) and value >= 1:
+        return value
+    raise ValueError(f"expected a whole number of at least 1, got {value!r}")
+
+
+def seconds(value: Any, place: Place) -> float:
+    """A positive, finite number of seconds."""
+    if place.textual and re.fullmatch(r"\d{1,9}(\.\d{1,9})?", value.strip()):
+        value = float(value)
+    if isinstance(value, int | float) and not isinstance(value, bool) and 0 < value < 1e9:
+        return float(value)
+    raise ValueError(f"expected a positive number of seconds, got {value!r}")
+
+
+def size(value: Any, place: Place) -> int:
+    """Bytes: a whole number, or a string such as "512MiB", "64k" or "1.5 GB" (MiB = 1024², MB = 1000², M = MiB)."""
+    if isinstance(value, int) and not isinstance(value, bool) and value > 0:
+        return value
+    found = re.fullmatch(r"(\d{1,15}(?:\.\d{1,6})?)\s*([a-z]*)", str(value).strip().lower())
+    if (
+        isinstance(value, str)
+        and found
+        and found[2] in SIZE_UNITS
+        and (total := int(float(found[1]) * SIZE_UNITS[found[2]])) > 0
+    ):
+        return total
+    raise ValueError(f'expected bytes such as 1048576 or "512MiB", got {value!r}')
+
+
+def path(value: Any, place: Place) -> Path:
+    """A path; `~` and `$NAME` are expanded, a relative one starts at the file that says it."""
+    expanded = Template(text(value, place)).safe_substitute(place.environ)
+    if expanded == "~" or expanded.startswith("~/"):
+        home = place.environ.get("HOME")
+        if not home:
+            raise ValueError(f"cannot expand {value!r}: HOME is not set")
+        expanded = home + expanded[1:]
+    return place.base / expanded
+
+
+def one_of(*choices: str) -> Parser:
+    """One of a few words."""
+
+    def parse(value: Any, place: Place) -> str:
+        if isinstance(value, str) and value.strip().lower() in choices:
+            return value.strip().lower()
+        raise ValueError(f"expected one of {', '.join(choices)}, got {value!r}")
+
+    return parse
+
+
+KEYS: tuple[Key, ...] = (
+    Key("default_remote", "text", text, "Remote used when none is named: a name or a URL.", "BENTOSYNC_REMOTE"),
+    Key("offline", "true or false", flag, "Never open a socket.", "BENTOSYNC_OFFLINE"),
+    Key(
+        "progress",
+        "auto, bar, plain, json, none",
+        one_of("auto", "bar", "plain", "json", "none"),
+        "How progress is shown on stderr.",
+        "BENTOSYNC_PROGRESS",
+    ),
+    Key(
+        "log",
+        "error, warning, info, debug",
+        one_of("error", "warning", "info", "debug"),
+        "Log level on stderr; -v is info, -vv is debug.",
+        "BENTOSYNC_LOG",
+    ),
+    Key(
+        "native",
+        "auto, off, require",
+        one_of("auto", "off", "require"),
+        "Whether the compiled core is used.",
+        "BENTOSYNC_NATIVE",
+    ),
+    Key("store.home", "path", path, "BentoML's home; models lie in its `models` folder.", "BENTOML_HOME"),
+    Key(
+        "store.state_dir",
+        "path",
+        path,
+        "bentosync's own state, on the file system of the models.",
+        "BENTOSYNC_STATE_DIR",
+    ),
+    Key(
+        "store.cache_dir",
+        "path",
+        path,
+        "What bentosync remembers about remotes; may be deleted.",
+        "BENTOSYNC_CACHE_DIR",
+    ),
+    Key("store.lock_seconds", "seconds", seconds, "How long to wait for another process that holds a lock."),
+    Key("transfer.jobs", "count", count, "Requests in flight.", "BENTOSYNC_JOBS"),
+    Key("transfer.memory_bytes", "size", size, "Bound of the transfer buffers.", "BENTOSYNC_MEMORY_BYTES"),
+    Key("transfer.connect_seconds", "seconds", seconds, "Time limit for opening a connection."),
+    Key("transfer.stall_seconds", "seconds", seconds, "A connection that is silent for so long is dropped."),
+    Key("transfer.attempts", "count", count, "Tries of one request before the operation fails."),
+    Key("transfer.retry_base_seconds", "seconds", seconds, "Upper bound of the first wait between tries; doubles."),
+    Key("transfer.retry_cap_seconds", "seconds", seconds, "Upper bound of every wait between tries."),
+    Key("transfer.range_bytes", "size", size, "Size of one download request."),
+)
+
+REMOTE_KEYS: tuple[Key, ...] = (
+    Key("url", "text", text, "`s3://bucket/prefix` or `file:///path`."),
+    Key("endpoint_url", "text", text, "Endpoint of an S3-compatible store."),
+    Key("region", "text", text, "Region; without it botocore's own chain decides."),
+    Key("profile", "text", text, "Profile of the AWS config files."),
+    Key("addressing", "auto, path, virtual", one_of("auto", "path", "virtual"), "Where the bucket name goes."),
+    Key("anonymous", "true or false", flag, "Send unsigned requests."),
+    Key("single_writer", "true or false", flag, "Push to a store that ignores conditional writes."),
+    Key("ca_bundle", "path", path, "PEM file of certificate authorities to trust instead of the system's."),
+)

@@ -125,8 +125,14 @@ class Remote(Protocol):
         """Size, ETag and checksum of the object."""
         ...
 
-    async def write(self, key: str, data: Sequence[memoryview] | bytes, *, condition: Condition = None,
-                    checksum: bytes | None = None) -> str:
+    async def write(
+        self,
+        key: str,
+        data: Sequence[memoryview] | bytes,
+        *,
+        condition: Condition = None,
+        checksum: bytes | None = None,
+    ) -> str:
         """Store `data` as the whole object, atomically and durably; return its ETag.
 
         A condition that does not hold raises `Conflict`. After a lost reply the caller cannot know who won: read
@@ -138,8 +144,9 @@ class Remote(Protocol):
         """Begin a multipart upload; nothing is visible under `key` before `complete_upload`."""
         ...
 
-    async def send_part(self, upload: Upload, number: int, data: Sequence[memoryview], *,
-                        checksum: bytes | None) -> Part:
+    async def send_part(
+        self, upload: Upload, number: int, data: Sequence[memoryview], *, checksum: bytes | None
+    ) -> Part:
         """Store part `number` (from 1). Repeating a number replaces that part. Raises `NotFound` if the upload is gone."""
         ...
 

@@ -1,0 +1,57 @@
+"""From a URL to a working remote: the one place where implementations and decorators are put together."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from urllib.parse import unquote, urlsplit
+
+from bentosync.errors import InvalidArgument
+from bentosync.events import Observer, ignore
+from bentosync.remote.contract import Remote
+from bentosync.remote.directory import DirectoryRemote
+from bentosync.settings import RemoteSettings, TransferSettings
+
+SCHEMES = ("file", "s3")
+
+
+def open_remote(
+    remote: RemoteSettings,
+    transfer: TransferSettings,
+    *,
+    observer: Observer = ignore,
+    cache_dir: Path | None = None,
+) -> Remote:
+    """The remote that `remote.url` names, retrying and traced. Opens no connection yet; call `aclose()` at the end.
+
+    Args:
+        remote: Where it is and how to reach it.
+        transfer: Timeouts, connections and the retry policy.
+        observer: Told about every retry.
+        cache_dir: Where the answer of the conditional-write probe is remembered; None remembers nothing.
+
+    Raises:
+        InvalidArgument: The URL cannot be used; the message lists the supported schemes.
+    """
+    scheme = urlsplit(remote.url).scheme
+    if scheme == "file":
+        return DirectoryRemote(folder_of(remote.url))
+    raise InvalidArgument(
+        f"Remote URL {remote.url!r} is not supported",
+        hint="use " + " or ".join(f"{scheme}://…" for scheme in SCHEMES),
+    )
+
+
+def folder_of(url: str) -> Path:
+    """The absolute folder that a `file://` URL names. Raises `InvalidArgument` if it names none."""
+    parts = urlsplit(url)
+    path = unquote(parts.path)
+    if (
+        parts.netloc not in ("", "localhost")
+        or not path.startswith("/")
+        or "\0" in path
+        or parts.query
+        or parts.fragment
+    ):
+        raise InvalidArgument(f"Remote URL {url!r} names no folder of this machine", hint="write file:///absolute/path")
+    return Path(os.path.normpath(path))

@@ -10,6 +10,7 @@ HTTP statuses are tables over these classes in `cli` and `hub`; they do not live
 
 from __future__ import annotations
 
+import errno
 from http import HTTPStatus
 
 
@@ -45,6 +46,12 @@ class InvalidTag(InvalidArgument, ValueError):
     """A tag outside the grammar. Also a `ValueError`, because BentoML raises one for half of these cases."""
 
     code = "TAG"
+
+
+class InvalidModel(InvalidArgument, ValueError):
+    """Labels, metadata or files that a model cannot have. Also a `ValueError`, because BentoML raises one for them."""
+
+    code = "MODEL"
 
 
 class NotFound(BentoMLException):
@@ -143,3 +150,15 @@ class BatchFailed(BentoMLException):
     def __init__(self, message: str, failures: tuple[tuple[str, Exception], ...], *, hint: str | None = None) -> None:
         super().__init__(message, hint=hint)
         self.failures = failures
+
+
+_FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
+
+
+def from_os_error(error: OSError, doing: str) -> LocalIOError:
+    """The typed error for a refusal of the local disk while `doing` something; the caller raises it from `error`."""
+    where = f" ({error.filename})" if error.filename else ""
+    message = f"{doing}: {error.strerror or error}{where}"
+    if error.errno in _FULL:
+        return NoSpace(message, hint="free some space (inodes and quota count too) and run the same command again")
+    return LocalIOError(message)

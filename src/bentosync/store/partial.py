@@ -14,13 +14,14 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+import blake3
 import xxhash
 
 from bentosync.errors import IntegrityError
-from bentosync.manifest.values import BLOCK_BYTES, FileEntry, Manifest
+from bentosync.manifest.values import BLOCK_BYTES, LEAF_BYTES, FileEntry, Manifest
 
 _MAGIC = b"bsbmap1\n"
-_REPROVE_BLOCKS = 8
+_LEAF_BLOCKS = LEAF_BYTES // BLOCK_BYTES
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,28 +76,37 @@ class PartialFile:
     def _span(self, start: int, end: int) -> Span:
         return Span(start, min(end, self.entry.size) - start)
 
-    def reprove(self) -> int:
-        """Hash every claimed block again and drop the claims that do not hold; return the bytes that do."""
-        kept = 0
-        buffer = memoryview(bytearray(_REPROVE_BLOCKS * BLOCK_BYTES))
+    def reprove(self, *, strong: bool) -> int:
+        """Hash every claimed block again and drop the claims that do not hold; return the bytes that do.
+
+        With `strong`, leaves whose blocks all hold must match their BLAKE3 as well.
+        """
+        buffer = memoryview(bytearray(LEAF_BYTES))
         fd = self.open()
         try:
-            for first in range(0, self.blocks, _REPROVE_BLOCKS):
-                claimed = [b for b in range(first, min(first + _REPROVE_BLOCKS, self.blocks)) if self.has(b)]
-                if not claimed:
-                    continue
-                filled = os.preadv(fd, [buffer], first * BLOCK_BYTES)
-                for block in claimed:
-                    begin = (block - first) * BLOCK_BYTES
-                    size = min(BLOCK_BYTES, self.entry.size - block * BLOCK_BYTES)
-                    data = buffer[begin : begin + size]
-                    if begin + size <= filled and xxhash.xxh3_64_digest(data) == self.entry.block_digest(block):
-                        kept += size
-                    else:
-                        self._partial.clear(self._first_bit + block)
+            return sum(self._reprove_leaf(fd, leaf, buffer, strong) for leaf in range(-(-self.blocks // _LEAF_BLOCKS)))
         finally:
             os.close(fd)
-        return kept
+
+    def _reprove_leaf(self, fd: int, leaf: int, buffer: memoryview, strong: bool) -> int:
+        blocks = range(leaf * _LEAF_BLOCKS, min((leaf + 1) * _LEAF_BLOCKS, self.blocks))
+        claimed = [block for block in blocks if self.has(block)]
+        if not claimed:
+            return 0
+        data = buffer[: os.preadv(fd, [buffer], leaf * LEAF_BYTES)]
+        held = {block: self._block_of(data, block) for block in claimed}
+        kept = [block for block in claimed if xxhash.xxh3_64_digest(held[block]) == self.entry.block_digest(block)]
+        if strong and len(kept) == len(blocks) and blake3.blake3(data).digest() != self.entry.leaf_digest(leaf):
+            kept = []
+        for block in claimed:
+            if block not in kept:
+                self._partial.clear(self._first_bit + block)
+        return sum(len(held[block]) for block in kept)
+
+    @staticmethod
+    def _block_of(leaf: memoryview, block: int) -> memoryview:
+        begin = block % _LEAF_BLOCKS * BLOCK_BYTES
+        return leaf[begin : begin + BLOCK_BYTES]
 
 
 class Partial:
@@ -118,8 +128,8 @@ class Partial:
                 bit += file.blocks
                 yield file
 
-    def prepare(self, document: bytes) -> int:
-        """Create or reopen the partial on disk; return the bytes that need not move.
+    def prepare(self, document: bytes, *, strong: bool) -> int:
+        """Create or reopen the partial on disk; return the bytes that need not move (proven as `reprove` says).
 
         Blocks for seconds when gigabytes are claimed: call it from a thread.
 
@@ -138,7 +148,7 @@ class Partial:
         else:
             os.ftruncate(self._bitmap_fd, 0)
             os.pwrite(self._bitmap_fd, _MAGIC + self._bits, 0)
-        return sum(file.reprove() for file in self.files)
+        return sum(file.reprove(strong=strong) for file in self.files)
 
     def claims(self, bit: int) -> bool:
         """Whether the block with this bit is claimed."""

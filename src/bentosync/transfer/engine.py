@@ -7,7 +7,7 @@ and is raised as itself, so callers see `NetworkError`, never an `ExceptionGroup
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterable, Iterator
 from contextlib import asynccontextmanager
 from typing import TypeAlias
 
@@ -22,6 +22,15 @@ async def group() -> AsyncIterator[asyncio.TaskGroup]:
             yield tasks
     except BaseExceptionGroup as failures:
         raise _first(failures) from None
+
+
+@asynccontextmanager
+async def alongside(companion: Coroutine[None, None, None]) -> AsyncIterator[None]:
+    """Run `companion` while the body runs: its failure cancels the body, the body's end cancels it."""
+    async with group() as tasks:
+        task = tasks.create_task(companion)
+        yield
+        task.cancel()
 
 
 async def drain(work: Iterable[Work], *, workers: int) -> None:

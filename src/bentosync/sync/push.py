@@ -1,0 +1,234 @@
+"""Push: record, files, manifest, pointer, in this order, so that a reader sees a whole version or none.
+
+The files are read once: digested, checksummed and sent from the same buffers. When the store knows their digests
+already (it hashed them at `create`, and their stamps still hold) only the checksum for the wire is computed.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import getpass
+import secrets
+import socket
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from pathlib import Path
+
+from bentosync.errors import Conflict, InvalidArgument, NotFound, from_os_error
+from bentosync.events import Finished, Warned
+from bentosync.manifest import encode
+from bentosync.manifest.values import Envelope, Manifest
+from bentosync.remote import keys
+from bentosync.remote.contract import Condition, IfAbsent, IfMatch, Remote, Upload
+from bentosync.settings import Settings
+from bentosync.store.model import Model
+from bentosync.store.store import Store
+from bentosync.store.tree import Tree, scan
+from bentosync.sync import pointer
+from bentosync.sync.claim import Claim, claim
+from bentosync.sync.documents import Pointer
+from bentosync.sync.resolve import Resolved, fetch
+from bentosync.sync.turn import turn
+from bentosync.sync.watch import Watch
+from bentosync.tag import Reference
+from bentosync.transfer import engine, upload
+
+_FORMAT_MARKER = b'{"format":1}\n'
+
+
+async def push(
+    store: Store,
+    remote: Remote,
+    model: Model,
+    *,
+    settings: Settings,
+    watch: Watch,
+    force: bool = False,
+    single_writer: bool = False,
+) -> Finished:
+    """Publish a local version on `remote`.
+
+    Raises:
+        Conflict: The remote holds other content under that name and `force` is not set, or another push won.
+        IntegrityError: A file changed while it was read; nothing is published.
+        InvalidArgument: The remote ignores conditional writes and `single_writer` is not set.
+        LocalIOError: A file cannot be read.
+    """
+    async with turn(store, model.tag, seconds=settings.lock_seconds, observer=watch):
+        try:
+            return await _Push(store, remote, model, settings, watch).run(force=force, single_writer=single_writer)
+        except OSError as error:
+            raise from_os_error(error, f"pushing {model.tag}") from error
+
+
+async def remove_folder(remote: Remote, prefix: str) -> None:
+    """Delete every object and unfinished upload below `prefix`, a push's folder that no manifest names."""
+    async for unfinished in remote.list_uploads(prefix):
+        await remote.abort_upload(unfinished)
+    async for stat in remote.list(prefix):
+        await remote.delete(stat.key)
+
+
+class _Push:
+    """One push whose turn it is."""
+
+    def __init__(self, store: Store, remote: Remote, model: Model, settings: Settings, watch: Watch) -> None:
+        self._store = store
+        self._remote = remote
+        self._model = model
+        self._tag = model.tag
+        self._url = remote.properties.url
+        self._settings = settings
+        self._watch = watch
+        self._exclusive = True
+
+    async def run(self, *, force: bool, single_writer: bool) -> Finished:
+        self._watch.phase(str(self._tag), "check")
+        existing = await self._existing()
+        if existing is not None and await self._is_current(existing):
+            return await self._up_to_date(existing)
+        if existing is not None and not force:
+            raise self._taken(existing)
+        self._exclusive = await self._may_write(single_writer)
+        tree = await asyncio.to_thread(scan, Path(self._model.path))
+        files = tuple((file.path, file.size) for file in tree.files)
+        claimed = await claim(
+            self._remote, self._tag, files, owner=self._store.owner, exclusive=self._exclusive
+        )
+        async with engine.alongside(claimed.keep_alive()):
+            tally = await self._send(tree, claimed)
+        manifest = await asyncio.to_thread(self._store.remember, self._model, tally.entries, tree.directories)
+        return await self._publish(manifest, claimed, existing, tally)
+
+    async def _existing(self) -> Resolved | None:
+        try:
+            return await fetch(self._remote, self._tag, Reference(self._tag.name, self._tag.version, None))
+        except NotFound:
+            return None
+
+    async def _is_current(self, existing: Resolved) -> bool:
+        mine = await asyncio.to_thread(self._store.describe, self._model)
+        return mine.card.content == existing.manifest.card.content
+
+    async def _up_to_date(self, existing: Resolved) -> Finished:
+        card = existing.manifest.card
+        self._watch.start(
+            str(self._tag), self._url, files=card.files, total_bytes=card.size, reused_bytes=card.size
+        )
+        await self._heal_latest(existing.manifest)
+        return self._watch.finish("up-to-date", existing.manifest.pin, moved=0, reused=card.size)
+
+    async def _heal_latest(self, manifest: Manifest) -> None:
+        """A push that died between manifest and pointer left `latest` behind; a read-only principal leaves it so."""
+        current = await pointer.read(self._remote, self._tag.name)
+        if current is None or current[0].version == self._tag.version:
+            return
+        await pointer.advance(self._remote, self._tag.name, Pointer.to(manifest), exclusive=self._exclusive)
+
+    def _taken(self, existing: Resolved) -> Conflict:
+        return Conflict(
+            f"{self._tag} exists on {self._url} with other content ({existing.manifest.pin})",
+            hint=f"push it under another version, or replace it: bentosync push {self._tag} --force",
+        )
+
+    async def _may_write(self, single_writer: bool) -> bool:
+        """Whether publishing may rely on conditional writes."""
+        if await self._remote.conditional_writes():
+            return True
+        if not single_writer:
+            raise InvalidArgument(
+                f"{self._url} ignores conditional writes, so two pushes at once could overwrite each other",
+                hint="if nobody else pushes there now: --single-writer (or single_writer = true for the remote)",
+            )
+        self._watch(Warned(f"{self._url} ignores conditional writes: make sure that nobody else pushes there now"))
+        return False
+
+    async def _send(self, tree: Tree, claimed: Claim) -> upload.Tally:
+        known = self._store.known(self._model)
+        sizes = {file.path: file.size for file in tree.files}
+        self._watch.start(
+            str(self._tag), self._url, files=len(sizes), total_bytes=sum(sizes.values()), reused_bytes=0
+        )
+        self._watch.phase(str(self._tag), "transfer")
+        tally = upload.Tally(lambda path, count: self._watch.advance(path, sizes[path], count))
+        uploader = upload.Uploader(
+            self._remote,
+            memory_bytes=self._settings.transfer.memory_bytes,
+            uploads=await self._unfinished(claimed),
+            resumed=claimed.adopted,
+            exclusive=self._exclusive,
+            tally=tally,
+        )
+        await uploader.send_all(
+            [
+                upload.Source(
+                    Path(self._model.path),
+                    file,
+                    keys.file_key(self._tag, claimed.push_id, file.path),
+                    known.get(file.path),
+                )
+                for file in tree.files
+            ]
+        )
+        return tally
+
+    async def _unfinished(self, claimed: Claim) -> Mapping[str, Upload]:
+        if not claimed.adopted:
+            return {}
+        prefix = keys.folder_prefix(self._tag, claimed.push_id)
+        return {unfinished.key: unfinished async for unfinished in self._remote.list_uploads(prefix)}
+
+    async def _publish(
+        self, manifest: Manifest, claimed: Claim, existing: Resolved | None, tally: upload.Tally
+    ) -> Finished:
+        self._watch.phase(str(self._tag), "commit")
+        await claimed.confirm()
+        folder = claimed.push_id
+        winner = await self._write_manifest(manifest, folder, existing)
+        if winner is not None and winner.manifest.card.content != manifest.card.content:
+            raise self._taken(winner)
+        await pointer.advance(self._remote, self._tag.name, Pointer.to(manifest), exclusive=self._exclusive)
+        await self._mark_format()
+        await claimed.release()
+        if winner is not None:
+            await remove_folder(self._remote, keys.folder_prefix(self._tag, folder))
+        elif existing is not None:
+            await remove_folder(self._remote, keys.folder_prefix(self._tag, existing.envelope.push_id))
+        return self._watch.finish("done", manifest.pin, moved=tally.sent, reused=tally.reused)
+
+    async def _write_manifest(self, manifest: Manifest, folder: str, existing: Resolved | None) -> Resolved | None:
+        """Write the commit point; return the other manifest if another push was first, None if ours stands."""
+        write_id = secrets.token_hex(16)
+        envelope = Envelope(folder, write_id, _user(), socket.gethostname(), datetime.now(UTC).isoformat())
+        condition: Condition = IfMatch(existing.etag) if existing else IfAbsent()
+        if not self._exclusive:
+            condition = None
+            if (now := await self._existing()) is not None and (existing is None or now.etag != existing.etag):
+                return now
+        key = keys.manifest_key(self._tag)
+        try:
+            await self._remote.write(key, encode.document(envelope, manifest), condition=condition)
+        except Conflict:
+            pass
+        else:
+            if self._exclusive:
+                return None
+        stands = await self._existing()
+        if stands is None:
+            raise Conflict(f"{key} was deleted while {self._tag} was being pushed", hint="push again")
+        # After a lost reply the write that won may be our own: its random id tells.
+        return None if stands.envelope.write_id == write_id else stands
+
+    async def _mark_format(self) -> None:
+        try:
+            await self._remote.stat(keys.FORMAT_MARKER)
+        except NotFound:
+            await self._remote.write(keys.FORMAT_MARKER, _FORMAT_MARKER)
+
+
+def _user() -> str:
+    """Who pushes, as far as the system knows: a random uid in a container has no name."""
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):
+        return "unknown"

@@ -1,0 +1,71 @@
+"""From what the user wrote to one manifest: pointer (if no version was named) and manifest, two exchanges at most."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from bentosync.errors import IntegrityError, NotFound
+from bentosync.manifest import decode
+from bentosync.manifest.limits import MANIFEST_BYTES_MAX
+from bentosync.manifest.values import Envelope, Manifest
+from bentosync.remote import keys
+from bentosync.remote.contract import Remote
+from bentosync.sync import pointer
+from bentosync.sync.documents import describe
+from bentosync.tag import Reference, Tag
+
+
+@dataclass(frozen=True, slots=True)
+class Resolved:
+    """A version on a remote: its manifest, the envelope that says where its files lie, and the bytes of both."""
+
+    tag: Tag
+    envelope: Envelope
+    manifest: Manifest
+    document: bytes
+    etag: str
+
+    def key(self, path: str) -> str:
+        """The key of one of its files."""
+        return keys.file_key(self.tag, self.envelope.push_id, path)
+
+
+async def resolve(remote: Remote, reference: Reference) -> Resolved:
+    """Find the version that `reference` names on `remote`.
+
+    Raises:
+        NotFound: There is no such model or version.
+        IntegrityError: The manifest is not the pinned one, or not a manifest.
+    """
+    if reference.version is not None:
+        return await fetch(remote, Tag(reference.name, reference.version), reference)
+    named = await pointer.read(remote, reference.name)
+    if named is not None:
+        try:
+            return await fetch(remote, Tag(reference.name, named[0].version), reference)
+        except NotFound:
+            pass
+    listed = await pointer.newest(remote, reference.name)
+    if listed is None:
+        raise NotFound(
+            f"no Models with name '{reference.name}' found on {remote.properties.url}",
+            hint=f"bentosync push {reference.name}",
+        )
+    return await fetch(remote, listed, reference)
+
+
+async def fetch(remote: Remote, tag: Tag, reference: Reference) -> Resolved:
+    """Read and check the manifest of exactly `tag`."""
+    try:
+        entity = await remote.read(keys.manifest_key(tag), bytes_max=MANIFEST_BYTES_MAX)
+    except NotFound:
+        raise NotFound(
+            f"Model '{tag}' is not found on {remote.properties.url}", hint=f"bentosync push {tag}"
+        ) from None
+    envelope, manifest = decode.document(entity.data, name=tag.name, version=tag.version)
+    if reference.pin is not None and manifest.pin != reference.pin:
+        raise IntegrityError(
+            f"{describe(reference)} was asked for, but {remote.properties.url} holds {manifest.pin} under that name",
+            hint="the version was pushed again with other content; check who pushed it before trusting the new pin",
+        )
+    return Resolved(tag, envelope, manifest, entity.data, entity.etag)

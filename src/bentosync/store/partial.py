@@ -1,8 +1,8 @@
 """A pull in flight: the files at full size, and one bit for every block that was proven and written.
 
-The bits are a hint. Whoever opens a partial hashes each claimed block again (0.04 CPU-s/GiB for XXH3 plus the read), so
-a torn write, a flipped byte or a lost bit costs one block and never a wrong byte; and because two writers of one partial
-(it is named by its manifest's digest) write equal bytes, no lock has to be trusted either.
+The bits are a hint. Whoever opens a partial hashes each claimed block again (0.04 CPU-s/GiB for XXH3 plus the read),
+so a torn write, a flipped byte or a lost bit costs one block and never a wrong byte; and because two writers of one
+partial (it is named by its manifest's digest) write equal bytes, no lock has to be trusted either.
 Format: docs/formats/local-state.md.
 """
 

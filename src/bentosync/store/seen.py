@@ -1,4 +1,4 @@
-"""The first manifest digest seen for a version on a remote; another one later is a conflict, never followed silently."""
+"""The manifest digest first seen for a version on a remote; another one is a conflict, never followed silently."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from bentosync.tag import Tag
 
 
 class Seen:
-    """Remembered digests under `state/seen`. Without a writable state folder nothing is remembered, and nothing fails."""
+    """Remembered digests under `state/seen`. With a read-only state folder nothing is remembered and nothing fails."""
 
     def __init__(self, state: Path) -> None:
         self._root = state / "seen"

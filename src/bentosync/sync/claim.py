@@ -1,9 +1,9 @@
-"""The record of a push in flight: made before the first byte, claimed again after a crash, read back before the manifest.
+"""The record of a push in flight: made before the first byte, adopted after a crash, read back before the manifest.
 
-A record gives a later push of the same version the folder, the finished files and the parts of an earlier one. It may be
-taken over at once by the store that made it (whoever holds the store's lock knows that the earlier process is dead), and by
-any other store when nobody has touched it for `ABANDONED_SECONDS`; a living push touches its record every
-`TOUCH_SECONDS`. Taking over is a compare-and-swap, so of two stores one wins and the other one notices.
+A record gives a later push of the same version the folder, the finished files and the parts of an earlier one. It may
+be taken over at once by the store that made it (whoever holds the store's lock knows that the earlier process is
+dead), and by any other store when nobody has touched it for `ABANDONED_SECONDS`; a living push touches its record
+every `TOUCH_SECONDS`. Taking over is a compare-and-swap, so of two stores one wins and the other one notices.
 """
 
 from __future__ import annotations

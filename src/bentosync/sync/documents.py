@@ -21,7 +21,7 @@ FORMAT = 1
 
 @dataclass(frozen=True, slots=True)
 class Pointer:
-    """What `latest` or an alias names: a version, the pin of its manifest, and the version's creation time (ISO, UTC)."""
+    """What `latest` or an alias names: a version, the pin of its manifest, its creation time (ISO, UTC)."""
 
     created: str
     manifest: str

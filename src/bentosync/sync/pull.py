@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Literal
 
-from bentosync.errors import Conflict, NoSpace, from_os_error
+from bentosync.errors import BentoMLException, Conflict, IntegrityError, NoSpace, NotFound, from_os_error
 from bentosync.events import Finished
 from bentosync.manifest.values import FileEntry, Manifest
 from bentosync.remote.contract import Remote
@@ -23,7 +23,7 @@ from bentosync.store.partial import Partial, PartialFile, missing_allocation
 from bentosync.store.record import Origin
 from bentosync.store.seen import Seen
 from bentosync.store.store import Store
-from bentosync.sync.resolve import Resolved, resolve
+from bentosync.sync.resolve import Resolved, fetch, resolve
 from bentosync.sync.turn import turn
 from bentosync.sync.watch import Watch
 from bentosync.tag import Reference
@@ -119,7 +119,10 @@ class _Pull:
         self._require_space(partial)
         try:
             await asyncio.to_thread(partial.prepare, self._found.document, strong=self._strong)
-            tally, reused = await self._download(partial)
+            try:
+                tally, reused = await self._download(partial)
+            except IntegrityError as error:
+                raise await self._explained(error) from error
             self._watch.phase(str(self._found.tag), "commit")
             tree = await asyncio.to_thread(partial.finish)
         finally:
@@ -130,6 +133,21 @@ class _Pull:
         moved = self._manifest.card.size - reused
         return Pulled(
             model, self._watch.finish("done", self._manifest.pin, moved=moved, reused=reused, refetched=tally.dropped)
+        )
+
+    async def _explained(self, error: IntegrityError) -> BentoMLException:
+        """A version that was deleted or replaced meanwhile looks damaged; say what really happened."""
+        tag = self._found.tag
+        try:
+            now = await fetch(self._remote, tag, Reference(tag.name, tag.version, None))
+        except NotFound:
+            return NotFound(f"{tag} was deleted from {self._remote.properties.url} while it was being pulled")
+        except BentoMLException:
+            return error
+        if now.manifest.pin == self._manifest.pin and now.envelope.push_id == self._found.envelope.push_id:
+            return error
+        return Conflict(
+            f"{tag} was replaced on {self._remote.properties.url} while it was being pulled", hint="pull again"
         )
 
     def _start(self, *, reused: int) -> None:

@@ -92,9 +92,7 @@ class _Push:
         self._exclusive = await self._may_write(single_writer)
         tree = await asyncio.to_thread(scan, Path(self._model.path))
         files = tuple((file.path, file.size) for file in tree.files)
-        claimed = await claim(
-            self._remote, self._tag, files, owner=self._store.owner, exclusive=self._exclusive
-        )
+        claimed = await claim(self._remote, self._tag, files, owner=self._store.owner, exclusive=self._exclusive)
         async with engine.alongside(claimed.keep_alive()):
             tally = await self._send(tree, claimed)
         manifest = await asyncio.to_thread(self._store.remember, self._model, tally.entries, tree.directories)
@@ -112,9 +110,7 @@ class _Push:
 
     async def _up_to_date(self, existing: Resolved) -> Finished:
         card = existing.manifest.card
-        self._watch.start(
-            str(self._tag), self._url, files=card.files, total_bytes=card.size, reused_bytes=card.size
-        )
+        self._watch.start(str(self._tag), self._url, files=card.files, total_bytes=card.size, reused_bytes=card.size)
         await self._heal_latest(existing.manifest)
         return self._watch.finish("up-to-date", existing.manifest.pin, moved=0, reused=card.size)
 
@@ -146,9 +142,7 @@ class _Push:
     async def _send(self, tree: Tree, claimed: Claim) -> upload.Tally:
         known = self._store.known(self._model)
         sizes = {file.path: file.size for file in tree.files}
-        self._watch.start(
-            str(self._tag), self._url, files=len(sizes), total_bytes=sum(sizes.values()), reused_bytes=0
-        )
+        self._watch.start(str(self._tag), self._url, files=len(sizes), total_bytes=sum(sizes.values()), reused_bytes=0)
         self._watch.phase(str(self._tag), "transfer")
         tally = upload.Tally(lambda path, count: self._watch.advance(path, sizes[path], count))
         uploader = upload.Uploader(

@@ -59,9 +59,7 @@ async def fetch(remote: Remote, tag: Tag, reference: Reference) -> Resolved:
     try:
         entity = await remote.read(keys.manifest_key(tag), bytes_max=MANIFEST_BYTES_MAX)
     except NotFound:
-        raise NotFound(
-            f"Model '{tag}' is not found on {remote.properties.url}", hint=f"bentosync push {tag}"
-        ) from None
+        raise NotFound(f"Model '{tag}' is not found on {remote.properties.url}", hint=f"bentosync push {tag}") from None
     envelope, manifest = decode.document(entity.data, name=tag.name, version=tag.version)
     if reference.pin is not None and manifest.pin != reference.pin:
         raise IntegrityError(

@@ -1,7 +1,7 @@
 """Many ranges at once: each arrives in a small buffer, is proven unit by unit, and only then written.
 
-A unit is one block (XXH3-64), or one leaf when the bytes must also match their BLAKE3 digests. A worker holds one unit of
-memory whatever the range's length, so `jobs` x unit bounds the memory of a pull.
+A unit is one block (XXH3-64), or one leaf when the bytes must also match their BLAKE3 digests. A worker holds one unit
+of memory whatever the range's length, so `jobs` x unit bounds the memory of a pull.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 import blake3
 import xxhash
 
-from bentosync.errors import IntegrityError
+from bentosync.errors import BentoMLException, IntegrityError, NotFound, RemoteError
 from bentosync.manifest.values import BLOCK_BYTES, LEAF_BYTES, FileEntry
 from bentosync.remote.contract import Remote
 from bentosync.store.partial import PartialFile
@@ -100,13 +100,34 @@ def _differs(entry: FileEntry, offset: int, length: int, digest: str) -> Integri
     )
 
 
+async def _diagnosed(remote: Remote, target: Target, error: BentoMLException) -> BentoMLException:
+    """Turn "cannot read that range" into what is wrong with the object, if it is: missing, or of another size."""
+    entry = target.file.entry
+    try:
+        size = (await remote.stat(target.key)).size
+    except NotFound:
+        return IntegrityError(f"{entry.path} is missing on the remote: there is no object {target.key}")
+    except BentoMLException:
+        return error
+    if size == entry.size:
+        return error
+    return IntegrityError(f"{entry.path}: {target.key} has {size} bytes, the manifest says {entry.size}")
+
+
 def unit_bytes(strong: bool) -> int:
     """Bytes that are proven and written together."""
     return LEAF_BYTES if strong else BLOCK_BYTES
 
 
 async def download(
-    remote: Remote, targets: Sequence[Target], *, jobs: int, memory_bytes: int, range_bytes: int, strong: bool, tally: Tally
+    remote: Remote,
+    targets: Sequence[Target],
+    *,
+    jobs: int,
+    memory_bytes: int,
+    range_bytes: int,
+    strong: bool,
+    tally: Tally,
 ) -> None:
     """Fetch every missing block of `targets`, largest files first.
 
@@ -125,6 +146,8 @@ async def download(
                 etag = tally.etags.get(target.key)
                 seen = await remote.read_range(target.key, piece.start, piece.length, sink, etag=etag)
                 tally.etags.setdefault(target.key, seen)
+            except (NotFound, RemoteError) as error:
+                raise await _diagnosed(remote, target, error) from error
             finally:
                 os.close(fd)
 

@@ -2,7 +2,7 @@
 
 A file has one reader, which goes through it in order (digests of leaves and tensors need that) and hands each part to a
 sender; the buffer pool bounds how far it runs ahead. A file of one part is a single PUT, larger ones are multipart.
-What the store holds already (an interrupted push) is counted only if its checksum or MD5 equals that of the local bytes.
+What the store holds already (an interrupted push) counts only if its checksum or MD5 equals that of the local bytes.
 The full-object checksum at completion is what proves an upload.
 """
 
@@ -31,7 +31,7 @@ _RESTARTS_MAX = 2
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """A local file to send. `known` is its entry if its digests are proven already: then only checksums are computed."""
+    """A local file to send. `known` is its entry if its digests are proven: then only checksums are computed."""
 
     root: Path
     file: TreeFile
@@ -201,7 +201,7 @@ class Uploader:
             return stored.checksum == checksum
         if entry.size == 0:
             return True
-        return await _reads_back(self._remote, source.key, entry)
+        return await _reads_back(self._remote, stored.key, entry)
 
     async def _stat(self, key: str) -> Stat | None:
         try:

@@ -1,0 +1,48 @@
+from __future__ import annotations
+
+import asyncio
+import threading
+
+import pytest
+
+from bentosync.blocking import wait
+
+
+async def _answer() -> int:
+    await asyncio.sleep(0)
+    return 42
+
+
+async def _fail() -> None:
+    raise LookupError("inside")
+
+
+def test_it_runs_without_a_loop() -> None:
+    assert wait(_answer()) == 42
+
+
+def test_it_runs_inside_a_running_loop() -> None:
+    async def notebook() -> int:
+        return wait(_answer())
+
+    assert asyncio.run(notebook()) == 42
+
+
+def test_errors_arrive_as_themselves_in_both_cases() -> None:
+    async def notebook() -> None:
+        wait(_fail())
+
+    with pytest.raises(LookupError, match="inside"):
+        wait(_fail())
+    with pytest.raises(LookupError, match="inside"):
+        asyncio.run(notebook())
+
+
+def test_threads_may_wait_side_by_side() -> None:
+    results: list[int] = []
+    threads = [threading.Thread(target=lambda: results.append(wait(_answer()))) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert results == [42] * 8

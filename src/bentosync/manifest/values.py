@@ -22,24 +22,32 @@ LEAF_DIGEST_BYTES = 32
 
 
 @dataclass(frozen=True, slots=True)
-class Tensor:
-    """One row of a safetensors header, in header order.
-
-    `begin` and `end` are byte offsets into the data section, `fingerprint` is the XXH3-128 of the tensor's bytes
-    (16 bytes, big-endian); fingerprints find candidates for reuse and prove nothing.
-    """
+class TensorSpec:
+    """One tensor of a safetensors file. `begin` and `end` are byte offsets into the data section."""
 
     name: str
     dtype: str
     shape: tuple[int, ...]
     begin: int
     end: int
+
+
+@dataclass(frozen=True, slots=True)
+class Tensor(TensorSpec):
+    """One tensor and the XXH3-128 of its bytes (16 bytes, big-endian).
+
+    Fingerprints find candidates for reuse and prove nothing.
+    """
+
     fingerprint: bytes
 
 
 @dataclass(frozen=True, slots=True)
 class TensorTable:
-    """The tensors of one safetensors file. `data_offset` is where the data section starts in the file, in bytes."""
+    """The tensors of one safetensors file in the order of their bytes, ties by name.
+
+    `data_offset` is where the data section starts in the file, in bytes.
+    """
 
     data_offset: int
     tensors: tuple[Tensor, ...]

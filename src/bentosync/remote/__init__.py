@@ -1,1 +1,1 @@
-"""Where versions are pushed to and pulled from."""
+"""Objects under keys, in a folder or a bucket. Contract: `remote.contract`; from a URL: `remote.open`."""

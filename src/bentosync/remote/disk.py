@@ -139,8 +139,11 @@ def write_temporary(folder: Path, buffers: Sequence[memoryview]) -> Path:
 
 
 def seal(descriptor: int) -> None:
-    """Sync a finished file. Its time is set from the clock, whose nanoseconds are finer than the kernel's stamps:
-    two states of one name then never share an ETag, even if the file system hands out the same inode again."""
+    """Sync a finished file, and date it.
+
+    The clock's nanoseconds are finer than the kernel's own stamps: two states of one name then never share an ETag,
+    even if the file system hands out the same inode again.
+    """
     now = time.time_ns()
     os.utime(descriptor, ns=(now, now))
     os.fsync(descriptor)

@@ -1,1 +1,1 @@
-"""One HTTP exchange at a time, bodies straight into the caller's memory."""
+"""One HTTP exchange, its body straight into a buffer the caller owns. Contract: `wire.exchange`."""

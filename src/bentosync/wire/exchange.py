@@ -11,17 +11,23 @@ from dataclasses import dataclass, field
 from typing import Protocol, TypeAlias
 
 Body: TypeAlias = bytes | Sequence[memoryview]
-"""A request body: bytes, or buffers sent one after the other. Buffers must not change until the call returns."""
+"""A request body: bytes, or contiguous buffers sent in turn. They must not change until the call returns."""
 
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """One request. `headers` holds everything but Host, Content-Length, Connection and Accept-Encoding."""
+    """One request. `headers` holds everything but Host, Content-Length, Connection and Accept-Encoding.
+
+    The URL is sent as it is, so it comes percent-encoded. `reply_seconds` is the longest silence allowed before and
+    within the reply, where it differs from the wire's stall time (a store that assembles an object takes a while).
+    Redirects are replies like any other.
+    """
 
     method: str
     url: str
     headers: Mapping[str, str] = field(default_factory=dict)
     body: Body = b""
+    reply_seconds: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +40,7 @@ class Reply:
 
 
 class Sink(Protocol):
-    """Where a response body goes. Both calls are synchronous and must not block on the network."""
+    """Where a response body goes. Both calls come from the event loop's thread and must not block on the network."""
 
     def buffer(self) -> memoryview:
         """The memory for the next body bytes: writable, contiguous, never empty, owned by the sink.
@@ -65,8 +71,8 @@ class Wire(Protocol):
         """Send `request`, return the whole reply.
 
         Raises:
-            RemoteError: The body is longer than `body_bytes_max`, shorter than announced, or not decodable framing.
-            NetworkError: Connecting, sending or receiving failed or timed out.
+            RemoteError: The body is longer than `body_bytes_max`, or the reply is not HTTP.
+            NetworkError: Connecting, sending or receiving failed, stalled, or ended before the announced length.
         """
         ...
 
@@ -74,11 +80,11 @@ class Wire(Protocol):
         """Send `request`; once `judge` accepts the head, put exactly that many body bytes into `sink`.
 
         A body that ends early raises NetworkError after everything that arrived was given to the sink; a body that
-        goes on longer raises RemoteError. The connection is then closed, not reused.
+        goes on longer raises RemoteError. A connection whose reply was not read to its end is closed, not reused.
 
         When this call returns or raises, cancellation included, nothing will touch a buffer of the sink any more:
         the return is the acknowledgement after which buffers may be reused. Cancelling closes the socket, which
-        bounds that wait.
+        bounds that wait. The same holds for the buffers of a request's body, in both methods.
         """
         ...
 

@@ -1,0 +1,58 @@
+"""A request body made of buffers the caller owns: sent slice by slice, never joined, never after the call's end.
+
+aiohttp runs the body writer as a task of its own, times out only its reads, and cancels that task without waiting for
+it. Hence three measures here: every slice has its own stall time; the transport's buffer is kept empty, so that a
+written slice has left our memory for the kernel's; and `let_go` drops the transport at once, so that nothing can
+read the buffers after the exchange has returned.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator, Sequence
+
+from aiohttp import Payload
+from aiohttp.abc import AbstractStreamWriter
+
+SLICE_BYTES = 256 << 10
+
+
+class Buffers(Payload):
+    """`buffers` one after the other, with their total as Content-Length."""
+
+    def __init__(self, buffers: Sequence[memoryview], *, stall_seconds: float) -> None:
+        super().__init__(buffers)
+        self._buffers = buffers
+        self._stall_seconds = stall_seconds
+        self._size = sum(buffer.nbytes for buffer in buffers)
+        self._transport: asyncio.WriteTransport | None = None
+        self._sent = False
+
+    async def write(self, writer: AbstractStreamWriter) -> None:
+        """Called by aiohttp, once a connection; again if a pooled connection turned out to be dead."""
+        self._sent = False
+        transport = self._transport = writer.transport
+        if transport is None:
+            raise ConnectionResetError("the connection was closed before the body was sent")
+        transport.set_write_buffer_limits(high=0)
+        for piece in self._slices():
+            async with asyncio.timeout(self._stall_seconds):
+                await writer.write(piece)
+        async with asyncio.timeout(self._stall_seconds):
+            await writer.drain()
+        self._sent = True
+
+    def let_go(self) -> None:
+        """Make sure that nothing reads the buffers any more; an unfinished body costs the connection."""
+        if self._transport is not None and not self._sent:
+            self._transport.abort()
+
+    def decode(self, encoding: str = "utf-8", errors: str = "strict") -> str:
+        """Bodies are bytes; aiohttp asks only when it logs."""
+        raise TypeError("a body of buffers is not text")
+
+    def _slices(self) -> Iterator[memoryview]:
+        for buffer in self._buffers:
+            view = buffer.cast("B")
+            for begin in range(0, len(view), SLICE_BYTES):
+                yield view[begin : begin + SLICE_BYTES]

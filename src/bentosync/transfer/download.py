@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 import blake3
 import xxhash
 
-from bentosync.errors import BentoMLException, IntegrityError, NotFound, RemoteError
+from bentosync.errors import BentoMLException, Conflict, IntegrityError, NotFound, RemoteError
 from bentosync.manifest.values import BLOCK_BYTES, LEAF_BYTES, FileEntry
 from bentosync.remote.contract import Remote
 from bentosync.store.partial import PartialFile
@@ -145,7 +145,9 @@ async def download(
                 sink = UnitSink(target.file, fd, piece.start, memory, strong, tally)
                 etag = tally.etags.get(target.key)
                 seen = await remote.read_range(target.key, piece.start, piece.length, sink, etag=etag)
-                tally.etags.setdefault(target.key, seen)
+                # Ranges that were under way side by side had no ETag to insist on; compare theirs now.
+                if tally.etags.setdefault(target.key, seen) != seen:
+                    raise Conflict(f"{target.key} was replaced while it was being read", hint="pull again")
             except (NotFound, RemoteError) as error:
                 raise await _diagnosed(remote, target, error) from error
             finally:

@@ -109,7 +109,7 @@ def test_a_record_removed_by_clean_up_stops_the_push(tmp_path: Path) -> None:
     async def scenario(remote: Remote) -> None:
         first = await begin(remote, "me")
         await first.release()
-        with pytest.raises(Conflict, match="nothing was published|took over"):
+        with pytest.raises(Conflict, match=r"nothing was published|took over"):
             await first.confirm()
 
     on_directory(tmp_path, scenario)

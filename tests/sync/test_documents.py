@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import contextlib
 import json
 
 import pytest
@@ -68,7 +69,5 @@ def test_a_hostile_push_record_is_refused_and_named(change: dict[str, object]) -
 @given(st.binary(max_size=200))
 def test_arbitrary_bytes_never_raise_anything_else(data: bytes) -> None:
     for decode in (lambda d: Pointer.decode(d, key="k", name="m"), lambda d: PushRecord.decode(d, key="k")):
-        try:
+        with contextlib.suppress(UnsafeInput):
             decode(data)
-        except UnsafeInput:
-            pass

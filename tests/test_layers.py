@@ -1,4 +1,4 @@
-"""Every import contract of pyproject.toml, proven to bite: a fault is planted in a copy, and the linter must name it."""
+"""Every import contract of pyproject.toml bites: a fault is planted in a copy, and the linter must name it."""
 
 from __future__ import annotations
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 from dataclasses import replace
-from urllib.parse import urlsplit
+from urllib.parse import quote, urlsplit
 
 from bentosync.errors import InvalidArgument, NotFound
 from bentosync.settings.values import RemoteSettings, Settings
@@ -43,7 +43,7 @@ def parse_url(text: str) -> str:
         InvalidArgument: Another scheme, no bucket, a relative path, or credentials inside.
     """
     if text.startswith("/"):
-        text = f"file://{text}"
+        text = f"file://{quote(text)}"
     parts = urlsplit(text)
     if parts.username is not None or parts.password is not None:
         raise InvalidArgument(

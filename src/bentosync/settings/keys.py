@@ -106,6 +106,11 @@ def path(value: Any, place: Place) -> Path:
     return place.base / expanded
 
 
+def path_text(value: Any, place: Place) -> str:
+    """A path, kept as text for a library that wants text."""
+    return str(path(value, place))
+
+
 def one_of(*choices: str) -> Parser:
     """One of a few words."""
 
@@ -175,5 +180,5 @@ REMOTE_KEYS: tuple[Key, ...] = (
     Key("addressing", "auto, path, virtual", one_of("auto", "path", "virtual"), "Where the bucket name goes."),
     Key("anonymous", "true or false", flag, "Send unsigned requests."),
     Key("single_writer", "true or false", flag, "Push to a store that ignores conditional writes."),
-    Key("ca_bundle", "path", path, "PEM file of certificate authorities to trust instead of the system's."),
+    Key("ca_bundle", "path", path_text, "PEM file of certificate authorities to trust instead of the system's."),
 )

@@ -1,0 +1,1 @@
+"""One file per command: flags here, work in the layers below."""

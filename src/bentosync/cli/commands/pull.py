@@ -1,0 +1,106 @@
+"""`bentosync pull`, and `bentosync models pull` with BentoML's options."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, Literal
+
+import click
+
+from bentosync.cli.operation import each, report, summary, up_to_date, watched
+from bentosync.cli.options import Command, complete_models
+from bentosync.cli.session import Session, pass_session
+from bentosync.errors import InvalidArgument
+
+PULLED = 'Successfully pulled model "{tag}"'
+Verify = Literal["auto", "full", "strong"]
+BENTO_FILES = ("bentofile.yaml", "pyproject.toml")
+
+
+@click.command(cls=Command)
+@click.argument("models", nargs=-1, required=True, metavar="MODEL...", shell_complete=complete_models)
+@click.option("-f", "--force", is_flag=True, help="Replace other content under the same tag in the local store.")
+@click.option("--verify", type=click.Choice(["auto", "full", "strong"]), default="auto", show_default=True,
+              help="strong: check BLAKE3 too; a pin (MODEL@b3:…) does so anyway.")  # fmt: skip
+@pass_session
+def pull(session: Session, models: tuple[str, ...], force: bool, verify: Verify) -> None:
+    """Fetch models from a remote into the local store.
+
+    Without a version the remote's latest is meant. A pull that was cut off goes on where it stopped; what is here
+    already is not fetched again. With -q the only output is the path: vllm serve "$(bentosync pull -q llama3-8b)"
+    """
+    reports = each(models, lambda model: pull_one(session, model, force=force, verify=verify))
+    if session.json:
+        session.document(reports)
+
+
+@click.command("pull", cls=Command)
+@click.argument("model_tag", required=False, shell_complete=complete_models)
+@click.option("-f", "--force", is_flag=True, help="Force pull even if the model exists in the local store.")
+@click.option("-F", "--bentofile", type=click.Path(path_type=Path), help="Bentofile whose models are pulled.")
+@pass_session
+def bentoml_pull(session: Session, model_tag: str | None, force: bool, bentofile: Path | None) -> None:
+    """Fetch a model, or those of a bentofile (BentoML's options)."""
+    targets = [model_tag] if model_tag is not None else models_of_bentofile(bentofile)
+    reports = each(targets, lambda model: pull_one(session, model, force=force, verify="auto"))
+    if session.json:
+        session.document(reports)
+
+
+def pull_one(session: Session, model: str, *, force: bool, verify: Verify) -> dict[str, Any]:
+    """Pull `model` and print its result; returns the report for `--json`."""
+    from bentosync import aio
+
+    pulled, end = watched(
+        session,
+        lambda view: aio.pull(model, force=force, verify=verify, settings=session.settings, on_event=view),
+    )
+    if session.json:
+        return report(end, path=str(pulled.path))
+    if session.quiet:
+        session.result(str(pulled.path))
+    elif end.outcome == "up-to-date":
+        session.result(up_to_date(end))
+    else:
+        session.result(PULLED.format(tag=end.tag))
+        session.say(summary(end))
+    return {}
+
+
+def models_of_bentofile(path: Path | None) -> list[str]:
+    """The tags under `models:` of a bentofile, or under `[tool.bentoml.build]` of a pyproject.
+
+    Raises:
+        InvalidArgument: There is no such file, it cannot be read, or it names no model.
+    """
+    candidates = [path] if path is not None else [Path(name) for name in BENTO_FILES if Path(name).is_file()]
+    if not candidates:
+        raise InvalidArgument(
+            "no bentofile.yaml or pyproject.toml here, so there is no list of models",
+            hint="name a model, or --bentofile",
+        )
+    chosen = candidates[0]
+    entries = _models_section(chosen)
+    tags = [entry if isinstance(entry, str) else entry.get("tag") for entry in entries if isinstance(entry, str | dict)]
+    if not tags or not all(isinstance(tag, str) and tag for tag in tags):
+        raise InvalidArgument(f"{chosen}: no model to pull", hint="name a model, or add models: to the bentofile")
+    return [str(tag) for tag in tags]
+
+
+def _models_section(path: Path) -> list[Any]:
+    try:
+        data = path.read_bytes()
+        if path.suffix == ".toml":
+            import tomllib
+
+            section = tomllib.loads(data.decode()).get("tool", {}).get("bentoml", {}).get("build", {})
+        else:
+            import yaml
+
+            section = yaml.safe_load(data)
+    except OSError as error:
+        raise InvalidArgument(f"{path}: {error.strerror}") from None
+    except Exception as error:
+        raise InvalidArgument(f"{path}: cannot be parsed: {error}") from None
+    models = section.get("models", []) if isinstance(section, dict) else []
+    return models if isinstance(models, list) else []

@@ -1,0 +1,109 @@
+"""The program: the table of commands, and the one place where every outcome becomes a message and an exit status."""
+
+from __future__ import annotations
+
+import os
+import sys
+import traceback
+from collections.abc import Sequence
+from typing import Any, NoReturn
+
+import click
+from click.exceptions import NoArgsIsHelpError
+
+from bentosync.cli import exits, interrupt
+from bentosync.cli.group import Lazy, LazyGroup
+from bentosync.cli.session import Session
+
+_COMMANDS = "bentosync.cli.commands"
+
+COMMANDS = {
+    "pull": Lazy(f"{_COMMANDS}.pull:pull", "Fetch models from a remote into the local store."),
+    "push": Lazy(f"{_COMMANDS}.push:push", "Send models from the local store to a remote."),
+    "list": Lazy(f"{_COMMANDS}.list:list_models", "List the models of the local store.", ("ls",)),
+    "get": Lazy(f"{_COMMANDS}.get:get", "Show one model of the local store.", ("inspect",)),
+    "delete": Lazy(f"{_COMMANDS}.delete:delete", "Delete models from the local store.", ("rm",)),
+    "verify": Lazy(f"{_COMMANDS}.verify:verify", "Check the files of models against their digests."),
+    "load": Lazy(f"{_COMMANDS}.load:load", "Load a model's tensors once and report how fast it went."),
+    "models": Lazy(f"{_COMMANDS}.models:models", "The same commands with BentoML's options and output."),
+    "remote": Lazy(f"{_COMMANDS}.remote:remote", "Add, list, remove and test remotes."),
+    "config": Lazy(f"{_COMMANDS}.config:config", "Show and change settings."),
+    "doctor": Lazy(f"{_COMMANDS}.doctor:doctor", "Report on versions, store, device and remotes."),
+    "demo": Lazy(f"{_COMMANDS}.demo:demo", "Push, pull, verify and load a small made-up model."),
+    "completion": Lazy(f"{_COMMANDS}.completion:completion", "Print the completion script of a shell."),
+    "version": Lazy(f"{_COMMANDS}.version:version", "Print the version."),
+}
+
+
+class Program(LazyGroup):
+    """The root group: nothing a command raises leaves it unexplained."""
+
+    def main(self, args: Sequence[str] | None = None, prog_name: str | None = None, **extra: Any) -> NoReturn:  # type: ignore[override]
+        """Run, report, exit."""
+        argv = list(sys.argv[1:] if args is None else args)
+        session = Session(argv=tuple(argv))
+        extra.pop("standalone_mode", None)
+        try:
+            outcome = super().main(argv, prog_name or "bentosync", standalone_mode=False, obj=session, **extra)
+            sys.stdout.flush()
+        except BrokenPipeError:
+            _silence()
+            sys.exit(exits.BROKEN_PIPE)
+        except interrupt.Interrupted as stop:
+            if not stop.said:
+                session.say("Interrupted.")
+            sys.exit(stop.status)
+        except NoArgsIsHelpError as help_wanted:
+            click.echo(help_wanted.format_message(), err=True)
+            sys.exit(exits.USAGE)
+        except click.Abort:
+            click.echo("Aborted!", err=True)
+            sys.exit(exits.FAILED)
+        except Exception as error:
+            sys.exit(_report(session, error))
+        sys.exit(outcome if isinstance(outcome, int) else exits.OK)
+
+
+@click.group(cls=Program, table=COMMANDS, context_settings={"help_option_names": ["-h", "--help"]})
+def root() -> None:
+    """Move models between a BentoML store, a bucket and a GPU.
+
+    Exit status: 0 done, 2 usage, 3 not found, 4 permission, 5 network, 6 integrity, 7 conflict, 8 no space, 9 locked,
+    10 part of a batch failed, 1 anything else. The same command resumes what was cut off.
+    """
+
+
+def main() -> None:
+    """Entry point of the `bentosync` script."""
+    interrupt.install()
+    try:
+        root.main()
+    except SystemExit as end:
+        # A stopped operation may leave a worker thread deep in a hash; the interpreter would join it.
+        if isinstance(end.code, int) and end.code - 128 in interrupt.SIGNALS:
+            interrupt.quit_now(end.code)
+        raise
+
+
+def _report(session: Session, error: Exception) -> int:
+    failure = exits.diagnose(error)
+    if (session.verbosity or 0) >= 2:
+        click.echo("".join(traceback.format_exception(error)), err=True, nl=False)
+    hints = failure.hint.splitlines() if failure.hint else []
+    if session.json or session.progress == "json":
+        import json
+
+        document = {"v": 1, "event": "error", "code": failure.code, "message": failure.message, "try": hints,
+                    "exit": failure.status}  # fmt: skip
+        click.echo(json.dumps(document, ensure_ascii=False), err=True)
+        return failure.status
+    title = click.style(f"error[{failure.code}]:", fg="red", bold=True)
+    click.echo(f"{title} {failure.message}", err=True, color=session.colorful)
+    for index, hint in enumerate(hints):
+        click.echo(f"  {'try:' if index == 0 else '    '} {hint}", err=True)
+    return failure.status
+
+
+def _silence() -> None:
+    """Point stdout nowhere, so that the interpreter's last flush does not complain about the closed pipe."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -1,0 +1,78 @@
+"""Running one push or pull under a view, and many in a row."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Coroutine, Sequence
+from dataclasses import asdict
+from typing import Any, TypeVar
+
+from bentosync.cli import amounts
+from bentosync.cli.progress.choose import view_for
+from bentosync.cli.progress.view import View
+from bentosync.cli.session import Session
+from bentosync.errors import BatchFailed, BentoMLException
+from bentosync.events import Finished, Observer
+
+T = TypeVar("T")
+
+
+def watched(session: Session, start: Callable[[Observer], Coroutine[Any, Any, T]]) -> tuple[T, Finished]:
+    """Run the coroutine that `start` makes with a view as its observer; its result and its summary."""
+    from bentosync.cli import interrupt
+
+    view = view_for(session)
+    try:
+        outcome = interrupt.run(start(view), lambda: _farewell(session, view))
+    finally:
+        view.close()
+    assert view.account.finished is not None, "every push and pull ends with Finished"
+    return outcome, view.account.finished
+
+
+def each(targets: Sequence[str], act: Callable[[str], T]) -> list[T]:
+    """Apply `act` to every target; failures are collected, so that one bad model does not stop the others.
+
+    Raises:
+        BatchFailed: Several targets, and some failed. A single target raises its own error.
+    """
+    if len(targets) == 1:
+        return [act(targets[0])]
+    done: list[T] = []
+    failures: list[tuple[str, Exception]] = []
+    for target in targets:
+        try:
+            done.append(act(target))
+        except (BentoMLException, OSError, ExceptionGroup) as error:
+            failures.append((target, error))
+    if failures:
+        raise BatchFailed(f"{len(failures)} of {len(targets)} failed", tuple(failures))
+    return done
+
+
+def summary(end: Finished) -> str:
+    """`  sent 955.4 MiB, reused 212.0 MiB, 0 retries, 1.6s (597 MiB/s)`: what moved and what did not have to."""
+    word = "sent" if end.operation == "push" else "received"
+    parts = [f"{word} {amounts.brief(end.moved_bytes)}", f"reused {amounts.brief(end.reused_bytes)}"]
+    if end.refetched_bytes:
+        parts.append(f"refetched {amounts.brief(end.refetched_bytes)}")
+    parts.append(amounts.plural(end.retries, "retry").replace("retrys", "retries"))
+    speed = f" ({amounts.rate(end.moved_bytes / end.seconds)})" if end.moved_bytes and end.seconds > 0 else ""
+    parts.append(f"{amounts.duration(end.seconds)}{speed}")
+    return f"  {', '.join(parts)}"
+
+
+def up_to_date(end: Finished) -> str:
+    """`Up to date: m:v (4 files, 16.1 GiB, checked in 0.04s)`."""
+    size = f"{amounts.plural(end.files, 'file')}, {amounts.brief(end.total_bytes)}"
+    return f"Up to date: {end.tag} ({size}, checked in {amounts.duration(end.seconds)})"
+
+
+def report(end: Finished, **more: Any) -> dict[str, Any]:
+    """The summary for `--json`."""
+    return asdict(end) | more
+
+
+def _farewell(session: Session, view: View) -> None:
+    view.close()
+    at = f" at {view.paused_at}" if view.paused_at else ""
+    session.say(f"Paused{at}. Resume: {session.resume_command}")

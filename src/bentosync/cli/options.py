@@ -1,0 +1,97 @@
+"""The global options: accepted before the command and after it, shown in a section of their own.
+
+`bentosync --json list` and `bentosync list --json` mean the same; where both are given the later one wins.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import click
+
+from bentosync.cli.session import Session, pass_session, session_of
+
+
+class GlobalOption(click.Option):
+    """An option whose value goes into the session instead of the command's arguments."""
+
+    def __init__(self, *names: str, **settings: Any) -> None:
+        super().__init__(list(names), expose_value=False, callback=_remember, **settings)
+
+
+def _remember(context: click.Context, parameter: click.Parameter, value: Any) -> None:
+    if value not in (None, 0) or value is False:
+        setattr(session_of(context), str(parameter.name), value)
+
+
+def global_options() -> list[click.Parameter]:
+    """A fresh set, for one command."""
+    modes = click.Choice(["auto", "bar", "plain", "json", "none"])
+    return [
+        GlobalOption("--remote", metavar="NAME|URL", help="The remote to use.", shell_complete=_complete_remotes),
+        GlobalOption("--store", "store_dir", metavar="DIR", type=click.Path(path_type=Path),
+                     help="BentoML home to use instead of $BENTOML_HOME."),
+        GlobalOption("--offline", flag_value=True, default=None, type=bool, help="Never open a socket."),
+        GlobalOption("-q", "--quiet", flag_value=True, default=None, type=bool,
+                     help="Print only the essential: a path, a tag."),
+        GlobalOption("-v", "--verbose", "verbosity", count=True, help="Say more; -vv also shows tracebacks."),
+        GlobalOption("--json", flag_value=True, default=None, type=bool, help="Print the result as one JSON document."),
+        GlobalOption("--progress", type=modes, help="How to show progress on stderr."),
+        GlobalOption("--color", type=click.Choice(["auto", "always", "never"]), help="When to colour."),
+    ]  # fmt: skip
+
+
+class Command(click.Command):
+    """A command that takes the global options too."""
+
+    def __init__(self, *args: Any, **settings: Any) -> None:
+        super().__init__(*args, **settings)
+        self.params.extend(global_options())
+
+    def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Two sections instead of one."""
+        write_options(self.get_params(ctx), ctx, formatter)
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Start the session, then do the work."""
+        session_of(ctx).start(ctx)
+        return super().invoke(ctx)
+
+
+def write_options(parameters: Iterable[click.Parameter], ctx: click.Context, formatter: click.HelpFormatter) -> None:
+    """The command's own options, then the global ones."""
+    own: list[tuple[str, str]] = []
+    shared: list[tuple[str, str]] = []
+    for parameter in parameters:
+        record = parameter.get_help_record(ctx)
+        if record is not None:
+            (shared if isinstance(parameter, GlobalOption) else own).append(record)
+    for title, records in (("Options", own), ("Global options", shared)):
+        if records:
+            with formatter.section(title):
+                formatter.write_dl(records)
+
+
+def _complete_remotes(context: click.Context, parameter: click.Parameter, incomplete: str) -> list[str]:
+    return [name for name in sorted(session_of(context).settings.remotes) if name.startswith(incomplete)]
+
+
+def complete_models(context: click.Context, parameter: click.Parameter, incomplete: str) -> list[str]:
+    """Names and tags in the local store that begin with `incomplete`; only folder names are read, no network."""
+    models = session_of(context).settings.home / "models"
+    name, colon, version = incomplete.partition(":")
+    if not models.is_dir():
+        return []
+    if not colon:
+        return sorted(entry.name for entry in models.iterdir() if entry.is_dir() and entry.name.startswith(name))
+    versions = models / name
+    if not versions.is_dir():
+        return []
+    return sorted(
+        f"{name}:{entry.name}" for entry in versions.iterdir() if entry.is_dir() and entry.name.startswith(version)
+    )
+
+
+__all__ = ["Command", "GlobalOption", "Session", "complete_models", "global_options", "pass_session", "write_options"]

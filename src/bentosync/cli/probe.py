@@ -1,0 +1,102 @@
+"""What `remote test` and `doctor` do to a remote.
+
+The test writes, reads, compares and deletes one small object under a random key; the doctor only asks for a listing.
+"""
+
+from __future__ import annotations
+
+import secrets
+import time
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from bentosync.errors import IntegrityError
+from bentosync.remote.contract import Remote
+from bentosync.remote.open import open_remote
+from bentosync.settings import RemoteSettings, Settings
+
+PROBE_BYTES = 1 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class Probed:
+    """A remote that works: what was used to reach it, and how it did. Rates are bytes per second."""
+
+    name: str | None
+    url: str
+    facts: tuple[tuple[str, str], ...]
+    conditional: bool
+    round_trip_seconds: float
+    write_rate: float
+    read_rate: float
+
+    def as_document(self) -> dict[str, Any]:
+        """For `--json`."""
+        return asdict(self) | {"facts": dict(self.facts), "ok": True}
+
+
+async def probe(chosen: RemoteSettings, settings: Settings) -> Probed:
+    """Write, read and delete a 1 MiB object.
+
+    Raises:
+        IntegrityError: What was read is not what was written.
+        AuthError, NetworkError, NotFound: As the remote raises them.
+    """
+    remote = open_remote(chosen, settings.transfer)
+    try:
+        return await _probe(remote, chosen)
+    finally:
+        await remote.aclose()
+
+
+async def reach(chosen: RemoteSettings, settings: Settings) -> None:
+    """Ask the remote for one key and nothing else: enough to know that address and credentials are right."""
+    remote = open_remote(chosen, settings.transfer)
+    try:
+        async for _ in remote.list("models/"):
+            break
+    finally:
+        await remote.aclose()
+
+
+def facts(chosen: RemoteSettings) -> tuple[tuple[str, str], ...]:
+    """What the settings say about reaching the remote; never a secret."""
+    if not chosen.url.startswith("s3:"):
+        return ()
+    return (
+        ("endpoint", chosen.endpoint_url or "AWS"),
+        ("region", chosen.region or "by environment or profile"),
+        ("addressing", chosen.addressing),
+        ("credentials", "none (anonymous)" if chosen.anonymous else credentials_source(chosen)),
+    )
+
+
+async def _probe(remote: Remote, chosen: RemoteSettings) -> Probed:
+    key = f"probes/{secrets.token_hex(10)}"
+    data = secrets.token_bytes(PROBE_BYTES)
+    began = time.monotonic()
+    await remote.write(key, data)
+    written = time.monotonic()
+    try:
+        entity = await remote.read(key, bytes_max=PROBE_BYTES)
+        read = time.monotonic()
+        if entity.data != data:
+            raise IntegrityError(f"{remote.properties.url} returned other bytes than were written to {key}")
+        await remote.stat(key)
+        answered = time.monotonic()
+    finally:
+        await remote.delete(key)
+    return Probed(
+        name=chosen.name,
+        url=remote.properties.url,
+        facts=facts(chosen),
+        conditional=await remote.conditional_writes(),
+        round_trip_seconds=answered - read,
+        write_rate=PROBE_BYTES / (written - began),
+        read_rate=PROBE_BYTES / (read - written),
+    )
+
+
+def credentials_source(chosen: RemoteSettings) -> str:
+    """The name of the place the credentials come from; never the credentials."""
+    return f'profile "{chosen.profile}"' if chosen.profile else "botocore's chain"

@@ -1,0 +1,129 @@
+"""One invocation: the global flags, the settings they lead to, and the two streams.
+
+stdout carries the result and nothing else, so that `$(bentosync pull -q m)` and `| jq` work; everything said to a
+person goes to stderr. A session is the click context's object; options write their value into it (see `options`).
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from bentosync.settings import ProgressMode, RemoteSettings, Resolved, Settings, choose_remote, resolve, terminal
+
+if TYPE_CHECKING:
+    from bentosync.store.store import Store
+
+LEVELS = {"error": logging.ERROR, "warning": logging.WARNING, "info": logging.INFO, "debug": logging.DEBUG}
+
+
+@dataclass
+class Session:
+    """The flags of one invocation. None means: not given."""
+
+    argv: tuple[str, ...] = ()
+    remote: str | None = None
+    store_dir: Path | None = None
+    offline: bool | None = None
+    quiet: bool | None = None
+    verbosity: int | None = None
+    json: bool | None = None
+    progress: ProgressMode | None = None
+    color: str | None = None
+
+    @cached_property
+    def resolved(self) -> Resolved:
+        """Settings and origins as found, before the flags."""
+        return resolve()
+
+    @cached_property
+    def settings(self) -> Settings:
+        """What holds for this invocation: flags over everything else."""
+        settings = self.resolved.settings
+        return replace(
+            settings,
+            home=settings.home if self.store_dir is None else Path.cwd() / self.store_dir,
+            offline=settings.offline if self.offline is None else self.offline,
+            default_remote=settings.default_remote if self.remote is None else self.remote,
+            progress=settings.progress if self.progress is None else self.progress,
+        )
+
+    @cached_property
+    def store(self) -> Store:
+        """The local store."""
+        from bentosync.store.store import Store
+
+        return Store(self.settings.home, state_dir=self.settings.state_dir)
+
+    def chosen_remote(self, ref: str | None = None) -> RemoteSettings:
+        """The remote meant by `ref`, `--remote` or the settings; see `settings.choose_remote`."""
+        return choose_remote(self.settings, ref)
+
+    @property
+    def resume_command(self) -> str:
+        """This invocation as a line for the shell."""
+        import shlex
+
+        return shlex.join(["bentosync", *self.argv])
+
+    @property
+    def colorful(self) -> bool | None:
+        """Click's three values: always, never, or (None) where the stream is a terminal."""
+        if self.color in ("always", "never"):
+            return self.color == "always"
+        environment = terminal()
+        if environment.no_color or environment.dumb:
+            return False
+        return True if environment.force_color else None
+
+    def start(self, context: click.Context) -> None:
+        """Make colour and logging follow the flags; called before a command runs."""
+        context.color = self.colorful
+        level = LEVELS[self.settings.log] if not self.verbosity else LEVELS["info" if self.verbosity == 1 else "debug"]
+        logger = logging.getLogger("bentosync")
+        logger.handlers[:] = [_StderrHandler()]
+        logger.setLevel(level)
+
+    def say(self, text: str = "") -> None:
+        """A line for the person at the terminal."""
+        if not self.quiet:
+            click.echo(text, err=True)
+
+    def result(self, text: str) -> None:
+        """A line of the result."""
+        click.echo(text)
+
+    def document(self, value: Any) -> None:
+        """The result as one JSON document."""
+        click.echo(json.dumps(value, indent=2, ensure_ascii=False, default=_plain))
+
+
+class _StderrHandler(logging.Handler):
+    """Writes to whatever `sys.stderr` is at the moment; a handler that keeps the stream outlives a redirection."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        click.echo(f"{record.levelname.lower()}: {record.getMessage()}", file=sys.stderr)
+
+
+def session_of(context: click.Context) -> Session:
+    """The session of this invocation."""
+    return context.find_root().ensure_object(Session)
+
+
+pass_session = click.make_pass_decorator(Session, ensure=True)
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return dict(value)
+    if isinstance(value, Path):
+        return str(value)
+    raise TypeError(f"{type(value).__name__} has no JSON form")

@@ -130,6 +130,12 @@ class NoSpace(LocalIOError):
     code = "NO-SPACE"
 
 
+class OutOfMemory(BentoMLException):
+    """A device has too little free memory; whatever was allocated for the operation is free again."""
+
+    code = "NO-MEMORY"
+
+
 class Busy(BentoMLException):
     """Another process holds the lock and did not let go in time."""
 

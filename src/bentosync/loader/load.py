@@ -1,0 +1,179 @@
+"""The three ways to load a model. They share one path: resolve, open, select, then views of a mapping or the pipeline.
+
+A reference is a tag (`name[:version]`), a `Model` of the store, a directory, or a `.safetensors` file. What comes out
+is ordinary tensors: they outlive everything here. Nothing is kept between loads, nothing runs before the first one,
+and any number of loads may run at once; a process that forks may load in the parent and in the child (CUDA itself
+does not survive a fork).
+"""
+
+from __future__ import annotations
+
+import time
+import traceback
+from os import PathLike
+from typing import Any, TypeAlias
+
+from bentosync.events import Observer
+from bentosync.loader.device import Tensor
+from bentosync.loader.opening import open_model
+from bentosync.loader.options import options, refuse_later
+from bentosync.loader.report import Report
+from bentosync.loader.resolve import resolve
+from bentosync.loader.selection import RowPlan, Selector, select
+from bentosync.loader.stream import TensorStream
+from bentosync.loader.tensor_file import TensorFile
+from bentosync.store.model import Model
+
+Ref: TypeAlias = str | Model | PathLike[str]
+
+
+class LoadedTensors(dict[str, Tensor]):
+    """Tensors by name, in file order, and the `report` of how they got here."""
+
+    report: Report
+
+
+def load_to_device(
+    ref: Ref,
+    device: Any = "cuda",
+    *,
+    tensors: Selector = None,
+    dtype: Any = None,
+    plan: RowPlan = None,
+    remote: str | None = None,
+    cache: str = "tee",
+    verify: str = "auto",
+    staging: str = "auto",
+    own: bool = False,
+    strict: bool = False,
+    refresh: bool = False,
+    on_event: Observer | None = None,
+) -> LoadedTensors:
+    """Load a model's tensors.
+
+    Tensors have the shape and type of the file; on a staged load (CUDA, or `staging="force"`) they are contiguous,
+    16-aligned views of blocks of 256 MiB or more, each of which lives as long as one of its tensors. On the CPU they
+    are views of private mappings: writing to one changes neither the file nor another load, and truncating the file
+    in place while they are in use kills the process (SIGBUS).
+
+    Args:
+        ref: `name[:version]`, a `Model`, a directory, or a `.safetensors` file. Strings with a separator, or ending in
+            `.safetensors`, are paths.
+        device: `cpu`, `cuda`, `cuda:N`, N, or a torch.device. Without CUDA: one warning, and CPU tensors.
+        tensors: Only these: a name or glob, several of them, or a predicate over names.
+        dtype: Cast floating-point tensors to this type, on the device.
+        plan: `{name: slice}`: only these rows (dimension 0, step 1) of the tensors it names; the others stay whole.
+        remote: Not there yet.
+        cache: Not there yet.
+        verify: `off`; `auto`: check what changed since its digests were recorded (staged loads; mapped ones warn);
+            `full`: XXH3 of every byte read; `strong`: BLAKE3. The last two always stage.
+        staging: `force` reads into memory of its own on the CPU too, instead of mapping.
+        own: Every tensor gets memory of its own.
+        strict: A CUDA device that is not there is an error.
+        refresh: Not there yet.
+        on_event: Called from this thread with `Started`, `Progress` and `Warned` events.
+
+    Raises:
+        NotFound: No such model, version, file or tensor.
+        UnsafeInput: A malformed header, or an index its shards contradict.
+        IntegrityError: A file changed while it was read, or differs from its digests.
+        OutOfMemory: The device has no room; everything allocated for this load is free again.
+        InvalidArgument: An argument outside what is said above, or a type this torch does not have.
+        LocalIOError: The disk refuses.
+        MissingExtra: torch is not installed.
+        NotImplementedError: `remote`, `cache` or `refresh` is given.
+    """
+    refuse_later(remote=remote, cache=cache, refresh=refresh)
+    loaded = LoadedTensors()
+    try:
+        with iter_tensors(
+            ref,
+            device,
+            tensors=tensors,
+            dtype=dtype,
+            plan=plan,
+            verify=verify,
+            staging=staging,
+            own=own,
+            strict=strict,
+            on_event=on_event,
+        ) as stream:
+            loaded.update(stream)
+    except BaseException as error:
+        # An exception that is being handled keeps its frames, and they would keep what has been loaded.
+        loaded.clear()
+        traceback.clear_frames(error.__traceback__)
+        raise
+    assert stream.report is not None
+    loaded.report = stream.report
+    return loaded
+
+
+def iter_tensors(
+    ref: Ref,
+    device: Any = "cuda",
+    *,
+    tensors: Selector = None,
+    dtype: Any = None,
+    plan: RowPlan = None,
+    verify: str = "auto",
+    staging: str = "auto",
+    own: bool = False,
+    strict: bool = False,
+    on_event: Observer | None = None,
+) -> TensorStream:
+    """`(name, tensor)` pairs in the order in which they become ready; arguments and errors as `load_to_device`.
+
+    A caller that drops tensors as they come holds at most about 1 GiB of blocks at a time, whatever the model's size.
+    """
+    began = time.perf_counter()
+    asked = options(
+        device,
+        tensors=tensors,
+        dtype=dtype,
+        plan=plan,
+        verify=verify,
+        staging=staging,
+        own=own,
+        strict=strict,
+        on_event=on_event,
+    )
+    opening = open_model(resolve(ref), asked)
+    try:
+        return TensorStream(opening, select(opening.checkpoint.headers, tensors, plan), began=began, closes=True)
+    except BaseException:
+        opening.close()
+        raise
+
+
+def open_tensors(
+    ref: Ref,
+    device: Any = "cpu",
+    *,
+    tensors: Selector = None,
+    dtype: Any = None,
+    plan: RowPlan = None,
+    verify: str = "auto",
+    staging: str = "auto",
+    own: bool = False,
+    strict: bool = False,
+    on_event: Observer | None = None,
+) -> TensorFile:
+    """The model as an object like `safetensors.safe_open` gives; arguments and errors as `load_to_device`."""
+    asked = options(
+        device,
+        tensors=tensors,
+        dtype=dtype,
+        plan=plan,
+        verify=verify,
+        staging=staging,
+        own=own,
+        strict=strict,
+        on_event=on_event,
+    )
+    opening = open_model(resolve(ref), asked)
+    try:
+        return TensorFile(opening)
+    except BaseException:
+        opening.close()
+        raise

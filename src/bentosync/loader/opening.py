@@ -1,0 +1,132 @@
+"""From a reference to an open checkpoint with every decision made: device, way of reading, what is proven.
+
+| device | file system | staging | way |
+|---|---|---|---|
+| CPU | local | auto | private mapping: no byte is read before it is touched |
+| CPU | network, or `verify` full or strong | any | staged: what was read and proven is what is handed out |
+| CPU | any | force | staged |
+| CUDA | any | any | staged |
+
+Digests: with a record whose stamp holds, `auto` trusts the file; when the stamp does not hold a staged load proves
+every block it reads, and a mapped load, which reads nothing, warns once.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from bentosync.errors import IntegrityError, InvalidArgument
+from bentosync.loader.checkpoint import Checkpoint
+from bentosync.loader.device import Backend, backend_for, check_dtypes, parse_device, why_no_cuda
+from bentosync.loader.filesystem import is_network
+from bentosync.loader.options import Options
+from bentosync.loader.proof import Proof, Strength
+from bentosync.loader.resolve import Resolved
+from bentosync.loader.sizing import Sizing, sizing
+from bentosync.loader.source import WeightFile
+
+Verified = Literal["off", "trusted", "full", "strong"]
+
+
+@dataclass(slots=True)
+class Opening:
+    """An open model. `close()` closes its files; tensors already made outlive it."""
+
+    label: str
+    checkpoint: Checkpoint
+    backend: Backend
+    mapped: bool
+    proofs: Mapping[int, Proof]
+    verified: Verified
+    options: Options
+
+    def sizing(self, *, direct: bool) -> Sizing:
+        """Numbers for a staged load of this model."""
+        strength = next((proof.strength for proof in self.proofs.values()), None)
+        cpus = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+        return sizing(to_device=self.backend.name != "cpu", direct=direct, strength=strength, cpus=cpus)
+
+    def close(self) -> None:
+        """Close every file."""
+        self.checkpoint.close()
+
+
+def open_model(resolved: Resolved, asked: Options, *, backend: Backend | None = None) -> Opening:
+    """Open the model. `backend` replaces the one `asked.device` names (tests, and devices of other frameworks).
+
+    Raises:
+        NotFound: No such file, or no safetensors in the directory.
+        UnsafeInput: A header or index is malformed.
+        InvalidArgument: The device, or (with `strict`) a CUDA device that is not there; verify without a record.
+    """
+    chosen = backend or _backend(asked)
+    checkpoint = Checkpoint(resolved.path)
+    try:
+        check_dtypes({spec.dtype for header in checkpoint.headers for spec in header.tensors})
+        proving = asked.verify in ("full", "strong")
+        local = not any(is_network(file.fileno()) for file in checkpoint.files)
+        mapped = chosen.name == "cpu" and asked.staging == "auto" and local and not proving
+        proofs, verified = _proofs(resolved, checkpoint, asked, mapped=mapped)
+    except BaseException:
+        checkpoint.close()
+        raise
+    return Opening(resolved.label, checkpoint, chosen, mapped, proofs, verified, asked)
+
+
+def _backend(asked: Options) -> Backend:
+    device = parse_device(asked.device)
+    reason = why_no_cuda(device) if device.type == "cuda" else None
+    if reason is None:
+        return backend_for(device)
+    if asked.strict:
+        raise InvalidArgument(f"cannot load to {device}: {reason}", hint='device="cpu", or strict=False to fall back')
+    asked.warn(f"{reason}: loading to the CPU instead of {device}")
+    return backend_for(parse_device("cpu"))
+
+
+def _proofs(
+    resolved: Resolved, checkpoint: Checkpoint, asked: Options, *, mapped: bool
+) -> tuple[Mapping[int, Proof], Verified]:
+    """What must be proven, by file number, and what the report says about it."""
+    if asked.verify == "off":
+        return {}, "off"
+    record = resolved.record
+    if record is None:
+        if asked.verify == "auto":
+            return {}, "off"
+        raise InvalidArgument(
+            f"verify={asked.verify!r}: nothing is recorded about {resolved.label} to check it against",
+            hint="load a model of the store by its tag, or leave verify at auto",
+        )
+    suspects = [
+        index
+        for index, file in enumerate(checkpoint.files)
+        if asked.verify != "auto" or record.stamps.get(_inside(resolved, file)) != file.stamp
+    ]
+    if not suspects:
+        return {}, "trusted"
+    if mapped:
+        names = ", ".join(checkpoint.files[index].path.name for index in suspects[:3])
+        asked.warn(f"{resolved.label} changed since it was recorded ({names}); `bentosync verify` checks it")
+        return {}, "off"
+    strength: Strength = "strong" if asked.verify == "strong" else "full"
+    entries = {entry.path: entry for entry in record.manifest.files}
+    proofs = {}
+    for index in suspects:
+        file = checkpoint.files[index]
+        entry = entries.get(_inside(resolved, file))
+        if entry is None:
+            raise IntegrityError(f"{file.path} is not part of {resolved.label} as it was recorded")
+        proofs[index] = Proof(entry, strength)
+        proofs[index].check_size(file.size)
+    return proofs, strength
+
+
+def _inside(resolved: Resolved, file: WeightFile) -> str:
+    """The file's path within its version, as manifests spell it."""
+    root: Path = resolved.root
+    return file.path.relative_to(root).as_posix() if file.path.is_relative_to(root) else file.path.name

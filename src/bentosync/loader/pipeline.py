@@ -1,0 +1,239 @@
+"""Reads in many threads, proofs and copies right behind them, tensors in plan order as soon as they are there.
+
+Each reader repeats: take a slot, take the next read, fill the slot, prove it, start its copies, give the slot back
+with the event of those copies. The slot comes before the read, so the reads in hand are always the earliest ones not
+done and none of them can starve behind a later one. The caller's thread iterates: a tensor is ready when every read
+up to its last one is done, and is handed out after the caller's stream was ordered behind those copies.
+
+Device blocks are allocated by the first reader that needs one, and readers run at most `ahead_bytes` of blocks ahead of
+the caller: a caller that drops tensors as they come never holds the model twice.
+
+A failure in any thread, a KeyboardInterrupt in the caller, or `close()` stops all of it the same way: readers finish
+the read they are in (one slot), are joined, copies under way are waited for, and every block goes back to its
+allocator.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+
+from bentosync.loader.device import Backend, Event, Tensor
+from bentosync.loader.plan import Placement, Read, ReadPlan
+from bentosync.loader.proof import Proof
+from bentosync.loader.report import Stages
+from bentosync.loader.source import WeightFile
+from bentosync.loader.staging import Ring, Slot, Stopped
+
+AHEAD_BYTES = 1 << 30
+"""Device memory readers may fill before the caller has taken what came earlier."""
+
+_JOIN_SECONDS = 2.0
+"""A reader stuck in the kernel (a network file system that hangs) is left behind after this; it is a daemon."""
+
+
+@dataclass(slots=True)
+class _Clock:
+    """Seconds one reader spent in each stage."""
+
+    read: float = 0.0
+    check: float = 0.0
+    copy: float = 0.0
+    slot: float = 0.0
+    room: float = 0.0
+    _at: float = 0.0
+
+    def start(self) -> None:
+        self._at = time.perf_counter()
+
+    def lap(self, stage: str) -> None:
+        now = time.perf_counter()
+        setattr(self, stage, getattr(self, stage) + now - self._at)
+        self._at = now
+
+
+class Pipeline:
+    """One run of a read plan. Iterate once, from one thread; then `close()` (also after a failure)."""
+
+    def __init__(
+        self,
+        plan: ReadPlan,
+        files: Sequence[WeightFile],
+        backend: Backend,
+        ring: Ring,
+        *,
+        readers: int,
+        proofs: Mapping[int, Proof],
+        on_done: Callable[[int], None],
+        ahead_bytes: int = AHEAD_BYTES,
+    ) -> None:
+        self._plan = plan
+        self._files = files
+        self._backend = backend
+        self._ring = ring
+        self._proofs = proofs
+        self._on_done = on_done
+        self._ahead_bytes = ahead_bytes
+
+        self._changed = threading.Condition()  # guards everything below
+        self._next = 0
+        self._copied: list[Event | None] = [None] * len(plan.reads)
+        self._done = 0  # reads done without a gap
+        self._blocks: list[Tensor | None] = [None] * len(plan.blocks)
+        self._released = 0  # blocks before this one belong to the caller alone
+        self._held_bytes = 0
+        self._failure: BaseException | None = None
+        self._stopped = False
+
+        self._clocks = [_Clock() for _ in range(min(readers, len(plan.reads)))]
+        self._threads = [
+            threading.Thread(target=self._run, args=(clock,), name=f"bentosync-reader-{index}", daemon=True)
+            for index, clock in enumerate(self._clocks)
+        ]
+
+    @property
+    def readers(self) -> int:
+        """Threads that read."""
+        return len(self._threads)
+
+    @property
+    def stages(self) -> Stages:
+        """Seconds per stage, summed over readers."""
+        names = ("read", "check", "copy", "slot", "room")
+        return Stages(**{name: sum(getattr(clock, name) for clock in self._clocks) for name in names})
+
+    def __iter__(self) -> Iterator[tuple[Placement, Tensor | None]]:
+        """Each placement with the block it lies in (None: it has no bytes), in plan order, when its bytes are there.
+
+        `on_done` is called from the iterating thread with the number of reads done so far.
+        """
+        for thread in self._threads:
+            thread.start()
+        ready = 0
+        for placement in self._plan.placements:
+            if placement.block is None:
+                yield placement, None
+                continue
+            self._release_before(placement.block)
+            if placement.last_read >= ready:
+                ready = self._await(ready, placement.last_read + 1)
+            yield placement, self._blocks[placement.block]
+        self._release_before(len(self._blocks))
+        self._await(ready, len(self._plan.reads))
+
+    def close(self) -> None:
+        """Stop and join the readers, wait for copies under way, let go of every block. A second call does nothing."""
+        self._stop(None)
+        until = time.monotonic() + _JOIN_SECONDS
+        for thread in self._threads:
+            if thread.ident is not None:
+                thread.join(max(0.0, until - time.monotonic()))
+        with suppress(Exception):  # a broken device has told its story through the failure
+            self._backend.synchronize()
+        self._blocks.clear()
+
+    # --- the caller's thread
+
+    def _await(self, ready: int, needed: int) -> int:
+        """Wait until the first `needed` reads are done, order the caller behind their copies; how many are done."""
+        while ready < needed:
+            with self._changed:
+                while self._failure is None and self._done <= ready:
+                    self._changed.wait()
+                if self._failure is not None:
+                    raise self._failure
+                done = self._done
+            for event in self._copied[ready:done]:
+                if event is not None:
+                    self._backend.wait_for(event)
+            ready = done
+            self._on_done(ready)
+        return ready
+
+    def _release_before(self, block: int) -> None:
+        """The caller has every tensor of the blocks before `block`: they live as long as those tensors do."""
+        if block <= self._released:
+            return
+        with self._changed:
+            for index in range(self._released, block):
+                self._blocks[index] = None
+                self._held_bytes -= self._plan.blocks[index]
+            self._released = block
+            self._changed.notify_all()
+
+    # --- the readers' threads
+
+    def _run(self, clock: _Clock) -> None:
+        try:
+            clock.start()
+            while True:
+                slot = self._ring.take()
+                clock.lap("slot")
+                index = self._take_read()
+                if index is None:
+                    self._ring.give(slot)
+                    return
+                copied = self._move(index, self._plan.reads[index], slot, clock)
+                self._ring.give(slot, copied)
+                self._mark_done(index, copied)
+                del slot, copied
+                clock.lap("copy")
+        except Stopped:
+            return
+        except BaseException as error:  # whatever it is, the caller's thread raises it
+            self._stop(error)
+
+    def _take_read(self) -> int | None:
+        with self._changed:
+            if self._stopped or self._next == len(self._plan.reads):
+                return None
+            self._next += 1
+            return self._next - 1
+
+    def _move(self, index: int, read: Read, slot: Slot, clock: _Clock) -> Event:
+        self._files[read.file].read_into(slot.memory.view, read.offset, read.size)
+        clock.lap("read")
+        proof = self._proofs.get(read.file)
+        if proof is not None:
+            proof.check(slot.memory.view[: read.size], read.offset)
+            clock.lap("check")
+        for copy in read.copies:
+            block = self._block(copy.block, index)
+            clock.lap("room")
+            self._backend.copy(block, copy.block_offset, slot.memory, copy.slot_offset, copy.size)
+            clock.lap("copy")
+        return self._backend.record()
+
+    def _block(self, number: int, read: int) -> Tensor:
+        """Block `number`, allocated if nobody has. The earliest read never waits for room, so somebody moves."""
+        size = self._plan.blocks[number]
+        with self._changed:
+            while True:
+                if self._stopped:
+                    raise Stopped
+                block = self._blocks[number]
+                if block is not None:
+                    return block
+                if read == self._done or self._held_bytes + size <= self._ahead_bytes:
+                    self._held_bytes += size
+                    block = self._blocks[number] = self._backend.allocate(size)
+                    return block
+                self._changed.wait()
+
+    def _mark_done(self, index: int, copied: Event) -> None:
+        with self._changed:
+            self._copied[index] = copied
+            while self._done < len(self._copied) and self._copied[self._done] is not None:
+                self._done += 1
+            self._changed.notify_all()
+
+    def _stop(self, failure: BaseException | None) -> None:
+        with self._changed:
+            self._stopped = True
+            if self._failure is None:
+                self._failure = failure
+            self._changed.notify_all()
+        self._ring.stop()

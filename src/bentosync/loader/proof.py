@@ -1,0 +1,60 @@
+"""Proving bytes while they are hot in a slot, before they are copied anywhere.
+
+`full` compares the XXH3 of every 1 MiB block with the manifest's, `strong` the BLAKE3 of every 8 MiB leaf. Reads of a
+proven file start and end on such units (or at the end of the file), so a read proves itself and nothing has to be kept
+between reads.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+import blake3
+import xxhash
+
+from bentosync.errors import IntegrityError
+from bentosync.manifest.values import BLOCK_BYTES, LEAF_BYTES, FileEntry
+
+Strength = Literal["full", "strong"]
+
+
+def unit_bytes(strength: Strength) -> int:
+    """What one digest of this strength covers."""
+    return LEAF_BYTES if strength == "strong" else BLOCK_BYTES
+
+
+@dataclass(frozen=True, slots=True)
+class Proof:
+    """What one file must be. `check` may be called from any thread."""
+
+    entry: FileEntry
+    strength: Strength
+
+    def check_size(self, size: int) -> None:
+        """Raise IntegrityError unless the file has the manifest's size."""
+        if size != self.entry.size:
+            raise IntegrityError(f"{self.entry.path} has {size} bytes, the manifest says {self.entry.size}", hint=_HINT)
+
+    def check(self, data: memoryview, offset: int) -> None:
+        """Raise IntegrityError unless `data`, the file's bytes from `offset` on, is what the manifest says.
+
+        `offset` is a multiple of the unit; `data` ends at one or at the end of the file.
+        """
+        unit = unit_bytes(self.strength)
+        for start in range(0, len(data), unit):
+            part, index = data[start : start + unit], (offset + start) // unit
+            if self.strength == "strong":
+                seen, expected = blake3.blake3(part).digest(), self.entry.leaf_digest(index)
+            else:
+                seen, expected = xxhash.xxh3_64_digest(part), self.entry.block_digest(index)
+            if seen != expected:
+                begin = offset + start
+                raise IntegrityError(
+                    f"{self.entry.path} differs from its manifest within bytes {begin} to {begin + len(part)}: "
+                    f"expected {expected.hex()}, read {seen.hex()}",
+                    hint=_HINT,
+                )
+
+
+_HINT = "bentosync verify names every damaged block; bentosync pull --force fetches the version again"

@@ -1,0 +1,104 @@
+"""Tensors through the pipeline: read, proven, copied to the device, handed out as views of its blocks."""
+
+from __future__ import annotations
+
+import itertools
+import time
+from collections.abc import Callable, Generator, Sequence
+
+from bentosync.events import Progress
+from bentosync.loader import device
+from bentosync.loader.device import Tensor
+from bentosync.loader.opening import Opening
+from bentosync.loader.pipeline import Pipeline
+from bentosync.loader.plan import BLOCK_BYTES, Extent, ReadPlan, plan_reads
+from bentosync.loader.report import Report, Route, Stages
+from bentosync.loader.selection import Wanted
+from bentosync.loader.source import WeightFile
+from bentosync.loader.staging import Ring
+
+_BLOCK_PER_TENSOR = 1
+
+
+def staged_tensors(
+    opening: Opening, wanted: Sequence[Wanted], began: float
+) -> Generator[tuple[str, Tensor], None, Report]:
+    """Tensors in file order, each when its bytes are on the device. Close the generator to stop early."""
+    asked, backend, files = opening.options, opening.backend, opening.checkpoint.files
+    route = _choose_routes([files[index] for index in sorted({want.file for want in wanted})])
+    sizes = opening.sizing(direct=route != "page-cache")
+    plan = plan_reads(
+        wanted,
+        [Extent(file.size, header.data_offset) for file, header in zip(files, opening.checkpoint.headers, strict=True)],
+        slot_bytes=sizes.slot_bytes,
+        unit_bytes=sizes.unit_bytes,
+        block_bytes=_BLOCK_PER_TENSOR if asked.own else BLOCK_BYTES,
+        prove_headers=bool(opening.proofs),
+    )
+    ring = Ring(backend, slot_bytes=sizes.slot_bytes, slots=sizes.slots, pinned=backend.name != "cpu", warn=asked.warn)
+    on_done = _progress(opening, plan)
+    pipeline = Pipeline(plan, files, backend, ring, readers=sizes.readers, proofs=opening.proofs, on_done=on_done)
+    opened = time.perf_counter()
+    hand_out = 0.0
+    try:
+        for placement, block in pipeline:
+            start = time.perf_counter()
+            want = placement.wanted
+            if block is None:
+                tensor = device.empty(want.dtype, want.shape, backend.name)
+            else:
+                tensor = device.view(block, placement.offset, want.size, want.dtype, want.shape)
+            tensor, block = device.cast(tensor, asked.dtype), None
+            hand_out += time.perf_counter() - start
+            yield want.name, tensor
+            del tensor  # a caller that drops it must be able to free its block
+        opening.checkpoint.check_unchanged()
+        backend.synchronize()
+    finally:
+        pipeline.close()
+    return Report(
+        label=opening.label,
+        device=backend.name,
+        path=route,
+        files=len({want.file for want in wanted}),
+        tensors=len(wanted),
+        bytes=plan.payload_bytes,
+        read_bytes=plan.read_bytes,
+        overread_bytes=plan.overread_bytes,
+        seconds=time.perf_counter() - began,
+        stages=pipeline.stages + Stages(open=opened - began, hand_out=hand_out),
+        readers=pipeline.readers,
+        ring_bytes=ring.size_bytes,
+        pinned_bytes=ring.pinned_bytes,
+        device_peak_bytes=backend.peak_bytes(),
+        verified=opening.verified,
+    )
+
+
+def _choose_routes(files: Sequence[WeightFile]) -> Route:
+    routes = {file.choose_route() for file in files}
+    return "mixed" if len(routes) > 1 else next(iter(routes), "page-cache")
+
+
+def _progress(opening: Opening, plan: ReadPlan) -> Callable[[int], None]:
+    """Turns "so many reads are done" into a Progress event."""
+    on_event = opening.options.on_event
+    if on_event is None:
+        return lambda done: None
+    totals: dict[int, int] = {}
+    in_file = [totals.setdefault(read.file, 0) for read in plan.reads]
+    for index, read in enumerate(plan.reads):
+        totals[read.file] += read.size
+        in_file[index] = totals[read.file]
+    done_bytes = list(itertools.accumulate(read.size for read in plan.reads))
+
+    def report(done: int) -> None:
+        read = plan.reads[done - 1]
+        path = opening.checkpoint.files[read.file].path.name
+        on_event(
+            Progress(
+                "load", opening.label, path, in_file[done - 1], totals[read.file], done_bytes[done - 1], plan.read_bytes
+            )
+        )
+
+    return report

@@ -1,0 +1,234 @@
+"""Digests of trees: what is there (`describe`), and whether it is what it should be (`check`).
+
+Both read each file once, in order, through one buffer. A file that changes while it is read is not described at all:
+its digests would belong to bytes that never existed together.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from bentosync.errors import IntegrityError
+from bentosync.formats.digester import FileDigester
+from bentosync.formats.model_yaml import ModelInfo
+from bentosync.manifest import build
+from bentosync.manifest.digests import block_digest, leaf_digest
+from bentosync.manifest.values import BLOCK_BYTES, LEAF_BYTES, FileEntry, Manifest
+from bentosync.store import tree
+from bentosync.store.disk import translated
+from bentosync.store.record import Record, Stamp
+from bentosync.store.tree import Tree, TreeFile
+
+Strength = Literal["full", "strong"]
+Kind = Literal["missing", "extra", "size", "mode", "bytes"]
+Progress = Callable[[int], None]
+
+_INLINE_READ_BYTES_MAX = 1 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class Damage:
+    """Bytes [begin, end) of `path` are not what the manifest says; for `missing` and `extra` the whole file."""
+
+    path: str
+    begin: int
+    end: int
+    kind: Kind
+
+
+@dataclass(frozen=True, slots=True)
+class Described:
+    """A tree's manifest, and the stamps its files had when their digests were taken."""
+
+    manifest: Manifest
+    stamps: Mapping[str, Stamp]
+
+
+def silent(count: int) -> None:
+    """The progress that watches nothing."""
+
+
+def describe(
+    root: Path, info: ModelInfo, known: Record | None, now_ns: Callable[[], int], progress: Progress
+) -> Described:
+    """Digest a tree, except files whose stamp in `known` still holds.
+
+    Args:
+        root: The tree.
+        info: What its model.yaml says.
+        known: What is remembered about it.
+        now_ns: The time of day.
+        progress: Called with the bytes of each step, those that need not be read included.
+
+    Raises:
+        IntegrityError: A file changed while it was read.
+        UnsafeInput: The tree cannot be a manifest: its paths are not portable, it is over a limit.
+        InvalidModel: It holds links or special files.
+    """
+    listing = tree.scan(root)
+    remembered = {} if known is None else {entry.path: entry for entry in known.manifest.files}
+    entries: list[FileEntry] = []
+    stamps: dict[str, Stamp] = {}
+    for file in listing.files:
+        status = os.lstat(root / file.path)
+        entry, stamp = remembered.get(file.path), Stamp.of(status)
+        if (
+            known is None
+            or entry is None
+            or known.stamps.get(file.path) != stamp
+            or entry.executable != file.executable
+        ):
+            started = now_ns()
+            entry, stamp = _digest(root, file, progress)
+            settled = stamp.settled(started)
+        else:
+            settled = True
+            progress(file.size)
+        entries.append(entry)
+        if settled:
+            stamps[file.path] = stamp
+    return Described(_compose(root, info, listing, entries), stamps)
+
+
+def _compose(root: Path, info: ModelInfo, listing: Tree, entries: list[FileEntry]) -> Manifest:
+    return build.compose(
+        name=info.name,
+        version=info.version,
+        created=info.creation_time.isoformat(),
+        module=info.module,
+        labels=info.labels,
+        files=entries,
+        directories=listing.directories,
+        read=lambda path: tree.read_small(root, path, _INLINE_READ_BYTES_MAX),
+    )
+
+
+def _digest(root: Path, file: TreeFile, progress: Progress) -> tuple[FileEntry, Stamp]:
+    digester = FileDigester(file.path, file.size, file.executable)
+    with _Reading(root, file.path) as reading:
+        if reading.stamp.size != file.size:
+            raise _changed(root / file.path)
+        for data in reading.leaves(file.size):
+            digester.update(data)
+            progress(len(data))
+        if reading.stamp_now() != reading.stamp:
+            raise _changed(root / file.path)
+    return digester.finish(), reading.stamp
+
+
+def check(
+    root: Path, manifest: Manifest, strength: Strength, progress: Progress
+) -> tuple[list[Damage], dict[str, Stamp]]:
+    """Every way in which a tree differs from its manifest, and the stamps of the files that do not.
+
+    Raises:
+        InvalidModel: The tree holds links or special files.
+        LocalIOError: A file cannot be read.
+    """
+    listing = tree.scan(root)
+    present = {file.path: file for file in listing.files}
+    damages: list[Damage] = []
+    stamps: dict[str, Stamp] = {}
+    for entry in manifest.files:
+        file = present.pop(entry.path, None)
+        if file is None:
+            damages.append(Damage(entry.path, 0, entry.size, "missing"))
+            continue
+        found, stamp = _check_file(root, entry, file, strength, progress)
+        damages += found
+        if not found:
+            stamps[entry.path] = stamp
+    damages += [Damage(file.path, 0, file.size, "extra") for file in present.values()]
+    damages += [Damage(path, 0, 0, "missing") for path in set(manifest.directories) - set(listing.directories)]
+    damages += [Damage(path, 0, 0, "extra") for path in set(listing.directories) - set(manifest.directories)]
+    return sorted(damages, key=lambda damage: (damage.path, damage.begin)), stamps
+
+
+def _check_file(
+    root: Path, entry: FileEntry, file: TreeFile, strength: Strength, progress: Progress
+) -> tuple[list[Damage], Stamp]:
+    found: list[Damage] = []
+    if file.executable != entry.executable:
+        found.append(Damage(entry.path, 0, 0, "mode"))
+    if file.size > entry.size:
+        found.append(Damage(entry.path, entry.size, file.size, "size"))
+    with _Reading(root, entry.path) as reading:
+        offset = 0
+        for data in reading.leaves(min(entry.size, reading.stamp.size)):
+            found += _check_leaf(entry, offset, data, strength)
+            offset += len(data)
+            progress(len(data))
+    if offset < entry.size:
+        found.append(Damage(entry.path, offset, entry.size, "size"))
+    return _joined(found), reading.stamp
+
+
+def _check_leaf(entry: FileEntry, offset: int, data: memoryview, strength: Strength) -> Iterator[Damage]:
+    bad = False
+    for begin in range(0, len(data), BLOCK_BYTES):
+        block = data[begin : begin + BLOCK_BYTES]
+        if block_digest(block) != entry.block_digest((offset + begin) // BLOCK_BYTES):
+            bad = True
+            yield Damage(entry.path, offset + begin, offset + begin + len(block), "bytes")
+    if strength == "strong" and not bad and leaf_digest(data) != entry.leaf_digest(offset // LEAF_BYTES):
+        yield Damage(entry.path, offset, offset + len(data), "bytes")
+
+
+def _joined(damages: list[Damage]) -> list[Damage]:
+    joined: list[Damage] = []
+    for damage in damages:
+        last = joined[-1] if joined else None
+        if last is not None and last.kind == damage.kind == "bytes" and last.end == damage.begin:
+            joined[-1] = Damage(last.path, last.begin, damage.end, "bytes")
+        else:
+            joined.append(damage)
+    return joined
+
+
+class _Reading:
+    """One file being read, leaf by leaf, with the stamp it had when it was opened."""
+
+    def __init__(self, root: Path, path: str) -> None:
+        self._path = root / path
+        self._fd = tree.open_file(root, path)
+        self.stamp = self.stamp_now()
+
+    def __enter__(self) -> _Reading:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        os.close(self._fd)
+
+    def stamp_now(self) -> Stamp:
+        return Stamp.of(os.fstat(self._fd))
+
+    def leaves(self, size: int) -> Iterator[memoryview]:
+        """`size` bytes in pieces of one leaf; each is valid until the next. Ends early at the end of the file."""
+        buffer = memoryview(bytearray(min(LEAF_BYTES, size)))
+        offset = 0
+        while offset < size:
+            wanted = min(LEAF_BYTES, size - offset)
+            filled = self._fill(buffer[:wanted], offset)
+            if filled:
+                yield buffer[:filled]
+            if filled < wanted:
+                return
+            offset += filled
+
+    def _fill(self, buffer: memoryview, offset: int) -> int:
+        filled = 0
+        with translated(f"reading {self._path}"):
+            while filled < len(buffer):
+                count = os.preadv(self._fd, [buffer[filled:]], offset + filled)
+                if count == 0:
+                    break
+                filled += count
+        return filled
+
+
+def _changed(path: Path) -> IntegrityError:
+    return IntegrityError(f"{path} changed while it was read", hint="let whoever writes to it finish, then try again")

@@ -1,0 +1,85 @@
+"""What is remembered about a local version: its manifest, and the stamps that say for which files it still holds.
+
+A record is a saving, never a source of truth: one that is missing, torn or of another format is as good as none.
+Format: docs/formats/local-state.md.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from bentosync.errors import BentoMLException
+from bentosync.manifest import decode, encode
+from bentosync.manifest.values import Manifest
+
+FORMAT = 1
+BYTES_MAX = 128 << 20
+
+SETTLED_NS = 2_000_000_000
+"""A file changed later than this before it was hashed may change again within one tick of a coarse clock."""
+
+
+@dataclass(frozen=True, slots=True)
+class Stamp:
+    """What changes when a file does. Not the device: its number changes with every mount."""
+
+    ino: int
+    size: int
+    mtime_ns: int
+    ctime_ns: int
+
+    @classmethod
+    def of(cls, status: os.stat_result) -> Stamp:
+        """The stamp of a file."""
+        return cls(status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns)
+
+    def settled(self, now_ns: int) -> bool:
+        """Whether the file is old enough at `now_ns` for its stamp to be remembered."""
+        return max(self.mtime_ns, self.ctime_ns) <= now_ns - SETTLED_NS
+
+
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """Where a pulled version came from; `pulled_at` in ISO 8601."""
+
+    remote: str
+    pulled_at: str
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """A manifest, and stamps by path of the files whose digests were seen to be the manifest's."""
+
+    manifest: Manifest
+    stamps: Mapping[str, Stamp] = field(default_factory=dict)
+    origin: Origin | None = None
+
+
+def dumps(record: Record) -> bytes:
+    """The record's file."""
+    head: dict[str, Any] = {"format": FORMAT, "manifest": record.manifest.pin}
+    if record.origin is not None:
+        head["origin"] = {"pulled_at": record.origin.pulled_at, "remote": record.origin.remote}
+    head["stamps"] = {
+        path: [stamp.ino, stamp.size, stamp.mtime_ns, stamp.ctime_ns] for path, stamp in record.stamps.items()
+    }
+    return encode.line(head) + encode.body(record.manifest)
+
+
+def loads(data: bytes) -> Record | None:
+    """The record; None if it is not whole or of another format."""
+    line, _, body = data.partition(b"\n")
+    try:
+        head = json.loads(line)
+        if head["format"] != FORMAT:
+            return None
+        manifest = decode.body(body)
+        stamps = {str(path): Stamp(*map(int, values)) for path, values in head["stamps"].items()}
+        origin = Origin(**head["origin"]) if "origin" in head else None
+        return Record(manifest, stamps, origin) if head["manifest"] == manifest.pin else None
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError, BentoMLException):
+        return None

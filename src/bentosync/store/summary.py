@@ -1,0 +1,94 @@
+"""What a list shows of a version, read fast: 1,000 models in well under a tenth of a second.
+
+Building a whole model.yaml costs 0.15 ms and the YAML library 30 ms to import. What a list shows is five lines in
+known places of a document that BentoML (or we) wrote, so a regular expression takes them; it only knows scalars that
+YAML cannot read in another way, and any other document goes through the real parser. Nothing is cached, so nothing
+can be stale.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+
+from bentosync.errors import BentoMLException
+from bentosync.formats import model_yaml
+from bentosync.store import tree
+from bentosync.tag import Tag
+
+# A word that YAML 1.1 reads as itself: not true, no, null, … and not a number, a date or a symbol.
+_WORD = r"(?!(?i:y|yes|n|no|true|false|on|off|null)(?:$|:))[a-zA-Z](?:[\w./+-]| (?=[\w./+-]))*"
+_SCALAR = rf"(?:{_WORD}|'[^'\n]*')"
+_LINES = re.compile(
+    rf"name: ({_SCALAR})$\n"
+    rf"version: ({_SCALAR})$\n"
+    rf"module: ({_SCALAR})$\n"
+    rf"labels:(?: \{{\}}\n|\n((?:  {_SCALAR}: {_SCALAR}$\n)+))"
+    r"options:.*\n(?:[ -].*\n)*"
+    r"metadata:.*\n(?:[ -].*\n)*"
+    r"context:\n(?: .*\n)+"
+    r"signatures:.*\n(?: .*\n)*"
+    rf"api_version: {_SCALAR}$\n"
+    r"creation_time: '([0-9T:.+-]{19,40})'\n",
+    re.MULTILINE | re.ASCII,
+)
+_LABEL = re.compile(rf"  ({_SCALAR}): ({_SCALAR})\n", re.ASCII | re.MULTILINE)
+
+
+@dataclass(frozen=True, slots=True)
+class Summary:
+    """One line of a list."""
+
+    tag: Tag
+    module: str
+    size_bytes: int
+    creation_time: datetime
+    labels: Mapping[str, str] = field(default_factory=dict)
+
+
+def summarize(root: Path) -> Summary:
+    """The summary of the version in `root`.
+
+    Raises:
+        BentoMLException: It has no model.yaml, or one that says nothing useful.
+    """
+    try:
+        data = (root / model_yaml.FILE_NAME).read_bytes()
+    except FileNotFoundError:
+        raise BentoMLException(
+            f"Failed to load bento model because it does not contain a '{model_yaml.FILE_NAME}'"
+        ) from None
+    return _taken(root, data) or _parsed(root, data)
+
+
+def _parsed(root: Path, data: bytes) -> Summary:
+    info = model_yaml.loads(data)
+    return Summary(info.tag, info.module, tree.size(root), info.creation_time, info.labels)
+
+
+def _taken(root: Path, data: bytes) -> Summary | None:
+    if len(data) > model_yaml.BYTES_MAX or not data.isascii():
+        return None
+    found = _LINES.fullmatch(data.decode("ascii"))
+    if found is None:
+        return None
+    name, version, module, labels, created = found.groups()
+    try:
+        time = datetime.fromisoformat(created)
+        tag = Tag(_value(name), _value(version))
+    except ValueError:
+        return None
+    return Summary(
+        tag=tag,
+        module=_value(module),
+        size_bytes=tree.size(root),
+        creation_time=time if time.tzinfo is not None else time.replace(tzinfo=UTC),
+        labels={_value(key): _value(value) for key, value in _LABEL.findall(labels or "")},
+    )
+
+
+def _value(scalar: str) -> str:
+    return scalar.strip("'")

@@ -13,12 +13,14 @@ COMPILED = find_spec("bentosync.native._core") is not None
 
 def test_off_is_the_twin() -> None:
     assert select.core("off") is twin
+    assert not select.compiled("off")
 
 
 @pytest.mark.skipif(not COMPILED, reason="no compiled core")
 @pytest.mark.parametrize("mode", ["auto", "require"])
 def test_a_compiled_core_is_taken(mode: select.NativeMode) -> None:
     assert select.core(mode) is not twin
+    assert select.compiled(mode)
 
 
 def test_without_a_compiled_core_auto_is_the_twin_and_require_says_how_to_get_it() -> None:

@@ -57,9 +57,8 @@ def fast_crc64nvme(*, native: NativeMode = "auto") -> bool:
 
 
 def _fast(native: NativeMode) -> Update | None:
-    core = select.core(native)
-    if core is not twin:
-        return core.crc64nvme
+    if select.compiled(native):
+        return select.core(native).crc64nvme
     return _from_awscrt() if native == "auto" else None
 
 

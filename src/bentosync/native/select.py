@@ -36,3 +36,8 @@ def core(mode: NativeMode = "auto") -> Core:
             ) from error
         return twin
     return _core
+
+
+def compiled(mode: NativeMode = "auto") -> bool:
+    """Whether `core(mode)` is the compiled one."""
+    return core(mode) is not twin

@@ -13,8 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from bentosync.errors import InvalidArgument
-from bentosync.settings.keys import Place
-from bentosync.settings.load import parse_key
+from bentosync.settings.load import parse_for_file
 
 
 class ConfigDocument:
@@ -26,8 +25,7 @@ class ConfigDocument:
 
     def set(self, name: str, value: Any) -> None:
         """Set `name`; a string is read as its type wants it ("32", "true", "512MiB"). Raises `InvalidArgument`."""
-        place = Place(str(self._path), self._path.parent, dict(os.environ), textual=isinstance(value, str))
-        parsed = parse_key(name, value, place)
+        parsed = parse_for_file(name, value, self._path)
         *tables, key = name.split(".")
         table = self._document
         for part in tables:

@@ -87,12 +87,18 @@ def terminal(environ: Mapping[str, str] = os.environ) -> TerminalSettings:
     )
 
 
-def parse_key(name: str, value: Any, place: Place) -> Any:
-    """Parse `value` for the setting called `name` (dotted).
+def parse_for_file(name: str, value: Any, path: Path, *, environ: Mapping[str, str] = os.environ) -> Any:
+    """What `value` would mean as the setting `name` (dotted) of the config file at `path`.
+
+    A string is read as a command line gives it: "32" for a count, "true" for a flag.
 
     Raises:
-        InvalidArgument: No such setting, or not its type; the message names `place` and `name`.
+        InvalidArgument: No such setting, or not its type.
     """
+    return _parse(name, value, Place(str(path), path.parent, environ, textual=isinstance(value, str)))
+
+
+def _parse(name: str, value: Any, place: Place) -> Any:
     key = _known(name, place)
     try:
         return key.parse(value, place)
@@ -119,7 +125,7 @@ def _from_environ(environ: dict[str, str], here: Path) -> dict[str, Found]:
         # An empty variable counts as unset, as everywhere in POSIX land.
         if key.env is not None and (value := environ.get(key.env)):
             place = Place(f"environment variable {key.env}", here, environ, textual=True)
-            layer[key.name] = Found(parse_key(key.name, value, place), f"env {key.env}")
+            layer[key.name] = Found(_parse(key.name, value, place), f"env {key.env}")
     return layer
 
 
@@ -130,7 +136,7 @@ def _from_file(path: Path, environ: dict[str, str], *tables: str) -> dict[str, F
         if not isinstance(document, dict):
             raise InvalidArgument(f"{path}: {table}: expected a table, got {document!r}")
     place = Place(str(path), path.parent, environ)
-    return {name: Found(parse_key(name, value, place), str(path)) for name, value in _flatten(document)}
+    return {name: Found(_parse(name, value, place), str(path)) for name, value in _flatten(document)}
 
 
 def _read(path: Path) -> dict[str, Any]:

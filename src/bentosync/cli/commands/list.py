@@ -1,0 +1,53 @@
+"""`bentosync list`, and `bentosync models list` in BentoML's shapes."""
+
+from __future__ import annotations
+
+import json
+
+import click
+
+from bentosync.cli import table
+from bentosync.cli.options import Command, complete_models
+from bentosync.cli.session import Session, pass_session
+
+HEADER = ("Tag", "Module", "Size", "Creation Time")
+
+
+@click.command("list", cls=Command)
+@click.argument("name", required=False, metavar="[NAME]", shell_complete=complete_models)
+@pass_session
+def list_models(session: Session, name: str | None) -> None:
+    """List the models of the local store.
+
+    Newest first. With -q only the tags; --json adds the size in bytes, the digest, the labels and ISO times.
+    """
+    from bentosync.cli.listing import digest_of, rows
+
+    found = rows(session.store, name)
+    if session.json:
+        session.document([row.document(digest_of(session.store, row.tag)) for row in found])
+    elif session.quiet:
+        for row in found:
+            session.result(row.tag)
+    else:
+        session.result("\n".join(table.lines(HEADER, [row.cells() for row in found])))
+
+
+@click.command("list", cls=Command)
+@click.argument("model_name", required=False, shell_complete=complete_models)
+@click.option("-o", "--output", type=click.Choice(["json", "yaml", "table"]), default="table", show_default=True)
+@pass_session
+def bentoml_list(session: Session, model_name: str | None, output: str) -> None:
+    """List models of the local store (BentoML's table)."""
+    from bentosync.cli.listing import rows
+
+    found = rows(session.store, model_name)
+    documents = [row.bentoml_document() for row in found]
+    if session.json or output == "json":
+        session.result(json.dumps(documents, indent=2, ensure_ascii=False))
+    elif output == "yaml":
+        import yaml
+
+        session.result(yaml.safe_dump(documents, indent=2, allow_unicode=True))
+    else:
+        session.result("\n".join(table.lines(HEADER, [row.cells() for row in found])))

@@ -1,0 +1,68 @@
+"""Rows of `list`: one per model of the store, newest first, without walking or parsing more than is needed."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from bentosync.cli import amounts
+from bentosync.store.model import Model
+from bentosync.store.store import Store
+from bentosync.tag import Tag
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One model."""
+
+    tag: str
+    module: str
+    size_bytes: int
+    created: datetime
+    labels: dict[str, str]
+
+    def cells(self) -> tuple[str, str, str, str]:
+        """Tag, module, size and local time, as BentoML prints them."""
+        return self.tag, self.module, amounts.exact(self.size_bytes), amounts.local_time(self.created)
+
+    def bentoml_document(self) -> dict[str, Any]:
+        """The four keys of `bentoml models list -o json`."""
+        return dict(zip(("tag", "module", "size", "creation_time"), self.cells(), strict=True))
+
+    def document(self, digest: str | None) -> dict[str, Any]:
+        """The same four, and what a program wants."""
+        return self.bentoml_document() | {
+            "size_bytes": self.size_bytes,
+            "created": self.created.isoformat(),
+            "digest": digest,
+            "labels": self.labels,
+        }
+
+
+def rows(store: Store, target: str | None = None) -> list[Row]:
+    """The models of the store, or those `target` (a name or tag) stands for; newest first.
+
+    Raises:
+        NotFound: No model has that name.
+    """
+    if target is None:
+        found = [
+            Row(str(seen.tag), seen.module, seen.size_bytes, seen.creation_time, dict(seen.labels))
+            for seen in store.summaries()
+        ]
+    else:
+        found = [row(model) for model in store.list(target)]
+    return sorted(found, key=lambda row: row.created, reverse=True)
+
+
+def digest_of(store: Store, tag: str) -> str | None:
+    """The pin of a version, None while nobody has computed it."""
+    record = store.record(Tag.from_str(tag))
+    return None if record is None else record.manifest.pin
+
+
+def row(model: Model) -> Row:
+    """The row of one model."""
+    info = model.info
+    return Row(str(model.tag), info.module, model.file_size, info.creation_time, dict(info.labels))

@@ -1,1 +1,58 @@
-"""Fixtures of the servers."""
+"""Session fixtures of the real servers. A server that is not there fails under CI=true and is a loud skip elsewhere."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
+from pathlib import Path
+
+import pytest
+
+from tests.servers.s3 import S3Server, moto, seaweedfs
+
+
+@pytest.fixture(scope="session")
+def seaweed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3Server]:
+    """SeaweedFS with the bucket `bench`."""
+    yield from _started(seaweedfs, tmp_path_factory.mktemp("seaweed"))
+
+
+@pytest.fixture(scope="session")
+def moto_s3(tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3Server]:
+    """Moto with the bucket `bench`."""
+    yield from _started(moto, tmp_path_factory.mktemp("moto"))
+
+
+@pytest.fixture
+def seaweed_credentials(seaweed: S3Server, monkeypatch: pytest.MonkeyPatch) -> S3Server:
+    """SeaweedFS, with its credentials (and no others) in this process's environment."""
+    return _adopt(seaweed, monkeypatch)
+
+
+@pytest.fixture
+def moto_credentials(moto_s3: S3Server, monkeypatch: pytest.MonkeyPatch) -> S3Server:
+    """Moto, with its credentials in this process's environment."""
+    return _adopt(moto_s3, monkeypatch)
+
+
+def _adopt(server: S3Server, monkeypatch: pytest.MonkeyPatch) -> S3Server:
+    for name in [name for name in os.environ if name.startswith("AWS_")]:
+        monkeypatch.delenv(name)
+    for name, value in server.environment.items():
+        monkeypatch.setenv(name, value)
+    return server
+
+
+def _started(start: Callable[[Path], AbstractContextManager[S3Server]], folder: Path) -> Iterator[S3Server]:
+    try:
+        running = start(folder)
+        server = running.__enter__()
+    except FileNotFoundError as error:
+        if os.environ.get("CI") == "true":
+            raise
+        pytest.skip(f"NOT TESTED: {error.args[0]} is not installed; run scripts/test, which installs it")
+    try:
+        yield server
+    finally:
+        running.__exit__(None, None, None)

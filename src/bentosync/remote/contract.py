@@ -115,7 +115,8 @@ class Remote(Protocol):
         """Exactly bytes [start, start + length) into `sink`, in order; return the object's ETag.
 
         `length` > 0. A reply that is not that range of that object (wrong status, range, length, encoding) raises
-        `RemoteError` before a byte reaches the sink. With `etag`, an object that has another one raises `Conflict`.
+        `RemoteError` before a byte reaches the sink; an object that ends before start + length, `IntegrityError`.
+        With `etag`, an object that has another one raises `Conflict`.
         When the call returns or raises, no buffer of the sink is in use any more. The buffers of a failed call may
         hold bytes that were not counted; see `RangeSink.rewind`.
         """
@@ -147,7 +148,11 @@ class Remote(Protocol):
     async def send_part(
         self, upload: Upload, number: int, data: Sequence[memoryview], *, checksum: bytes | None
     ) -> Part:
-        """Store part `number` (from 1). Repeating a number replaces that part. Raises `NotFound` if the upload is gone."""
+        """Store part `number` (from 1); the same number again replaces the part.
+
+        All parts but the last have the `part_bytes` the upload was started with. Raises `NotFound` if the upload is
+        gone, and a retryable `IntegrityError` if the store received bytes of another `checksum`.
+        """
         ...
 
     async def list_parts(self, upload: Upload) -> list[Part]:

@@ -10,6 +10,8 @@ from bentosync.errors import InvalidArgument
 from bentosync.events import Observer, ignore
 from bentosync.remote.contract import Remote
 from bentosync.remote.directory import DirectoryRemote
+from bentosync.remote.retrying import RetryingRemote, RetryPolicy
+from bentosync.remote.tracing import TracingRemote
 from bentosync.settings import RemoteSettings, TransferSettings
 
 SCHEMES = ("file", "s3")
@@ -33,13 +35,18 @@ def open_remote(
     Raises:
         InvalidArgument: The URL cannot be used; the message lists the supported schemes.
     """
-    scheme = urlsplit(remote.url).scheme
-    if scheme == "file":
-        return DirectoryRemote(folder_of(remote.url))
-    raise InvalidArgument(
-        f"Remote URL {remote.url!r} is not supported",
-        hint="use " + " or ".join(f"{scheme}://…" for scheme in SCHEMES),
-    )
+    match urlsplit(remote.url).scheme:
+        case "file":
+            inner: Remote = DirectoryRemote(folder_of(remote.url))
+        case "s3":
+            inner = _bucket(remote, transfer, cache_dir)
+        case _:
+            raise InvalidArgument(
+                f"Remote URL {remote.url!r} is not supported",
+                hint="use " + " or ".join(f"{scheme}://…" for scheme in SCHEMES),
+            )
+    policy = RetryPolicy(transfer.attempts, transfer.retry_base_seconds, transfer.retry_cap_seconds)
+    return RetryingRemote(TracingRemote(inner), policy, observer=observer)
 
 
 def folder_of(url: str) -> Path:
@@ -55,3 +62,16 @@ def folder_of(url: str) -> Path:
     ):
         raise InvalidArgument(f"Remote URL {url!r} names no folder of this machine", hint="write file:///absolute/path")
     return Path(os.path.normpath(path))
+
+
+def _bucket(remote: RemoteSettings, transfer: TransferSettings, cache_dir: Path | None) -> Remote:
+    # Imported here: a folder needs no HTTP client, whose import takes longer than many a command.
+    from bentosync.remote.s3.address import parse_bucket
+    from bentosync.remote.s3.client import Client
+    from bentosync.remote.s3.probe import Probe
+    from bentosync.remote.s3.s3 import S3Remote
+    from bentosync.wire.pooled import PooledWire
+
+    bucket = parse_bucket(remote.url)
+    wire = PooledWire(transfer, ca_bundle=remote.ca_bundle)
+    return S3Remote(bucket, Client(remote, wire, bucket=bucket.name), wire, Probe(cache_dir))

@@ -1,0 +1,160 @@
+"""Signed requests to one bucket, and the four refusals that are cured on the spot.
+
+A refusal that says how to do better is followed once a call and kind: another region, a skewed clock, expired
+credentials. Everything else becomes an error (`faults`); trying again is for the decorator above.
+
+The address and the credentials come from botocore's chain in a worker thread at the first request.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+
+from bentosync.remote.s3 import address, faults
+from bentosync.remote.s3.address import Address, Query
+from bentosync.remote.s3.credentials import Chain, Surroundings
+from bentosync.remote.s3.signing import EMPTY_SHA256, UNSIGNED_PAYLOAD, Credentials, Signer
+from bentosync.settings import RemoteSettings
+from bentosync.wire.exchange import Body, Reply, Request, Wire
+
+# Over plain http the payload hash is the body's only protection. Above this the hash costs more than the transfer,
+# and the checksum header is signed with the rest.
+_HASHED_BYTES_MAX = 1 << 20
+
+Send = Callable[[Request], Awaitable[Reply]]
+
+
+@dataclass(frozen=True, slots=True)
+class Operation:
+    """One S3 request before it is addressed and signed. `what` names its object in messages."""
+
+    method: str
+    key: str
+    what: str
+    query: Query = ()
+    headers: Mapping[str, str] = field(default_factory=dict)
+    body: Body = b""
+    reply_seconds: float | None = None
+
+
+class Client:
+    """Addresses, signs, sends, and judges replies by status."""
+
+    def __init__(
+        self,
+        settings: RemoteSettings,
+        wire: Wire,
+        *,
+        bucket: str,
+        now: Callable[[], float] = time.time,
+    ) -> None:
+        self._settings = settings
+        self._wire = wire
+        self._bucket = bucket
+        self._now = now
+        self._skew = timedelta()
+        self._signer = Signer()
+        self._chain = None if settings.anonymous else Chain(settings.profile)
+        self._address: Address | None = None
+
+    async def call(self, operation: Operation, *, body_bytes_max: int = 1 << 20) -> Reply:
+        """The reply to `operation`, if its status is 2xx.
+
+        Raises:
+            BentoMLException: The store refused; of the family that fits.
+        """
+        return await self.send(operation, lambda request: self._wire.exchange(request, body_bytes_max=body_bytes_max))
+
+    async def send(self, operation: Operation, send: Send) -> Reply:
+        """As `call`, with `send` to do the exchange."""
+        cured: set[str] = set()
+        while True:
+            request, credentials = await self._signed(operation)
+            reply = await send(request)
+            if 200 <= reply.status < 300:
+                return reply
+            fault = faults.fault(reply, now=self._time())
+            cure = self._cure(fault, credentials, cured)
+            if cure is None:
+                raise faults.error(fault, self._scene(operation, credentials))
+            cured.add(cure)
+
+    def refused(self, operation: Operation, reply: Reply) -> Exception:
+        """The error for a reply that carries an <Error> document under a status of success."""
+        return faults.error(faults.fault(reply, now=self._time()), self._scene(operation, None))
+
+    async def host(self) -> str:
+        """Host and port of the endpoint."""
+        return (await self._addressed()).host
+
+    async def aclose(self) -> None:
+        """Close the wire."""
+        await self._wire.aclose()
+
+    async def _signed(self, operation: Operation) -> tuple[Request, Credentials | None]:
+        at = await self._addressed()
+        url = at.url(operation.key, operation.query)
+        headers = dict(operation.headers)
+        credentials = None if self._chain is None else await self._chain.credentials()
+        if credentials is not None:
+            headers = self._signer.sign(
+                credentials,
+                method=operation.method,
+                url=url,
+                headers=headers,
+                payload=_payload(operation.body, secure=at.secure),
+                region=at.region,
+                now=self._time() + self._skew,
+            )
+        return Request(operation.method, url, headers, operation.body, operation.reply_seconds), credentials
+
+    async def _addressed(self) -> Address:
+        if self._address is None:
+            settings = self._settings
+            around = Surroundings() if self._chain is None else await self._chain.surroundings()
+            found = address.address(
+                self._bucket,
+                endpoint_url=settings.endpoint_url or around.endpoint_url,
+                region=settings.region or around.region,
+                addressing=settings.addressing,
+            )
+            self._address = found
+        return self._address
+
+    def _cure(self, fault: faults.Fault, credentials: Credentials | None, cured: set[str]) -> str | None:
+        """Change what the refusal asks for; return the kind of cure, None if there is none (any more)."""
+        region = faults.other_region(fault)
+        if region and self._address and "region" not in cured and (moved := address.moved(self._address, region)):
+            self._address = moved
+            return "region"
+        skew = faults.clock_skew_seconds(fault, self._time())
+        if skew is not None and "skew" not in cured:
+            self._skew = timedelta(seconds=skew)
+            return "skew"
+        if self._chain and credentials and faults.is_expired(fault) and "expired" not in cured:
+            self._chain.forget()
+            return "expired"
+        return None
+
+    def _scene(self, operation: Operation, credentials: Credentials | None) -> faults.Scene:
+        source = (
+            "none, anonymous" if self._chain is None else f"from {credentials.source if credentials else 'the chain'}"
+        )
+        host = self._address.host if self._address else ""
+        return faults.Scene(operation.what, self._bucket, host, source)
+
+    def _time(self) -> datetime:
+        return datetime.fromtimestamp(self._now(), UTC)
+
+
+def _payload(body: Body, *, secure: bool) -> str:
+    """What the signature says about the body."""
+    if not body:
+        return EMPTY_SHA256
+    if secure or not isinstance(body, bytes) or len(body) > _HASHED_BYTES_MAX:
+        return UNSIGNED_PAYLOAD
+    return hashlib.sha256(body).hexdigest()

@@ -1,0 +1,99 @@
+"""Credentials and the like by botocore's chain: environment, profile, SSO, process, web identity, container, instance.
+
+botocore takes a third of a second to import and may ask the network, so all of it happens in a worker thread: once at
+the first request, and again when temporary credentials near their end or the store says they have expired.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from bentosync.errors import AuthError
+from bentosync.remote.s3.signing import Credentials
+
+if TYPE_CHECKING:
+    from botocore.session import Session
+
+_HINT = "set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, name a profile, or use anonymous = true for a public bucket"
+
+
+@dataclass(frozen=True, slots=True)
+class Surroundings:
+    """What the user's AWS configuration says besides credentials; None where it is silent."""
+
+    region: str | None = None
+    endpoint_url: str | None = None
+
+
+class Chain:
+    """botocore's chain for one profile (None: the default one). Safe for concurrent callers in one event loop."""
+
+    def __init__(self, profile: str | None) -> None:
+        self._profile = profile
+        self._session: Session | None = None
+        self._found: Any = None  # botocore's credentials object; it knows when it must be refreshed
+        self._lock = asyncio.Lock()
+
+    async def surroundings(self) -> Surroundings:
+        """Region and endpoint of the profile. Raises `AuthError` if the profile does not exist."""
+        return await asyncio.to_thread(_guarded, self._look_around)
+
+    async def credentials(self) -> Credentials:
+        """Valid credentials, refreshed first if they are about to expire. Raises `AuthError` if there are none."""
+        if self._found is None or _ages(self._found):
+            async with self._lock:
+                if self._found is None or _ages(self._found):
+                    await asyncio.to_thread(_guarded, self._load)
+        return _frozen(self._found)
+
+    def forget(self) -> None:
+        """The store refused these as expired: run the whole chain again at the next call."""
+        self._found = self._session = None
+
+    def _opened(self) -> Session:
+        if self._session is None:
+            import botocore.session  # a third of a second
+
+            self._session = botocore.session.Session(profile=self._profile)
+        return self._session
+
+    def _load(self) -> None:
+        found = self._found or self._opened().get_credentials()
+        if found is None:
+            raise AuthError("No AWS credentials were found", hint=_HINT)
+        found.get_frozen_credentials()  # refreshes, if it must
+        self._found = found
+
+    def _look_around(self) -> Surroundings:
+        from botocore.configprovider import ConfiguredEndpointProvider
+
+        session = self._opened()
+        provider = ConfiguredEndpointProvider(
+            full_config=session.full_config, scoped_config=session.get_scoped_config(), client_name="s3"
+        )
+        ignored = session.get_config_variable("ignore_configured_endpoint_urls")
+        return Surroundings(session.get_config_variable("region"), None if ignored else provider.provide())
+
+
+def _ages(found: Any) -> bool:
+    """Whether botocore would refresh now; credentials that cannot be refreshed never age."""
+    needed = getattr(found, "refresh_needed", None)
+    return needed is not None and bool(needed())
+
+
+def _frozen(found: Any) -> Credentials:
+    frozen = found.get_frozen_credentials()
+    return Credentials(frozen.access_key, frozen.secret_key, frozen.token, source=str(found.method))
+
+
+def _guarded(call: functools.partial[Any] | Any) -> Any:
+    """Run a step of botocore; its errors are about configuration and credentials."""
+    from botocore.exceptions import BotoCoreError
+
+    try:
+        return call()
+    except BotoCoreError as error:
+        raise AuthError(f"AWS credentials cannot be loaded: {error}", hint=_HINT) from error

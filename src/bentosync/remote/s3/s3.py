@@ -1,0 +1,324 @@
+"""A bucket as a remote. Every method is one or a few signed requests on our wire; nothing here tries again.
+
+Sizes, ranges, ETags and lengths of replies are compared with what was asked for before a byte reaches a sink.
+Uploads carry the full-object checksum named in `properties`, which the store verifies when they complete.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import AsyncIterator, Sequence
+from email.utils import parsedate_to_datetime
+from typing import TYPE_CHECKING, TypeVar
+
+from bentosync.errors import Conflict, IntegrityError, NotFound, RemoteError, UnsafeInput
+from bentosync.native import checksum as checksums
+from bentosync.remote.contract import (
+    ChecksumName,
+    Condition,
+    Entity,
+    IfAbsent,
+    IfMatch,
+    Part,
+    Properties,
+    RangeSink,
+    Stat,
+    Upload,
+)
+from bentosync.remote.s3 import documents
+from bentosync.remote.s3.address import Bucket
+from bentosync.remote.s3.client import Client, Operation
+from bentosync.remote.s3.faults import MissingBucket
+from bentosync.remote.s3.probe import Probe
+from bentosync.wire.exchange import Judge, Reply, Request, Sink, Wire
+
+if TYPE_CHECKING:
+    import builtins
+
+T = TypeVar("T", str, tuple[str, str])
+
+_PART_BYTES_MIN = 5 << 20
+_PARTS_MAX = 10_000
+_PUT_BYTES_MAX = 5 << 30
+_LISTING_BYTES_MAX = 16 << 20
+# A store may look at every part before it answers a Complete.
+_COMPLETE_SECONDS = 300.0
+_CONTENT_RANGE = re.compile(r"bytes (\d{1,16})-(\d{1,16})/(\d{1,16}|\*)", re.ASCII)
+
+
+class S3Remote:
+    """The `Remote` contract over a bucket.
+
+    Args:
+        bucket: Bucket and prefix.
+        client: Signed requests to that bucket.
+        wire: The wire the client uses, for bodies that go into sinks.
+        probe: Remembers whether the store honours conditions.
+    """
+
+    def __init__(self, bucket: Bucket, client: Client, wire: Wire, probe: Probe) -> None:
+        self._bucket = bucket
+        self._client = client
+        self._wire = wire
+        self._probe = probe
+        self._checksum: ChecksumName = "crc64nvme" if checksums.fast_crc64nvme() else "crc32"
+        self._checksum_header = f"x-amz-checksum-{self._checksum}"
+
+    @property
+    def properties(self) -> Properties:
+        """S3's limits, and the checksum that uploads carry."""
+        return Properties(self._bucket.url, self._checksum, _PART_BYTES_MIN, _PARTS_MAX, _PUT_BYTES_MAX)
+
+    async def read(self, key: str, *, bytes_max: int) -> Entity:
+        """One GET, its announced length checked before the body is read."""
+        whole = _Whole()
+
+        def judge(reply: Reply) -> int | None:
+            if not 200 <= reply.status < 300:
+                return None
+            size = _length(reply, key)
+            if size > bytes_max:
+                raise UnsafeInput(f"{key} is {size} bytes, more than the {bytes_max} it may be")
+            whole.data = bytearray(size)
+            return size
+
+        reply = await self._receive(self._operation("GET", key), judge, whole)
+        return Entity(bytes(whole.data), _etag(reply))
+
+    async def read_range(self, key: str, start: int, length: int, sink: RangeSink, *, etag: str | None = None) -> str:
+        """One ranged GET."""
+        headers = {"range": f"bytes={start}-{start + length - 1}"} | ({"if-match": etag} if etag else {})
+        seen: list[str] = []
+
+        def judge(reply: Reply) -> int | None:
+            if not 200 <= reply.status < 300:
+                return None
+            _check_range(reply, key, start, length)
+            seen.append(_etag(reply))
+            if etag and seen[-1] != etag:
+                raise Conflict(f"{key} was replaced while it was read", hint="start again")
+            return length
+
+        await self._receive(self._operation("GET", key, headers=headers), judge, sink)
+        return seen[-1]
+
+    async def stat(self, key: str) -> Stat:
+        """One HEAD."""
+        reply = await self._client.call(self._operation("HEAD", key, headers={"x-amz-checksum-mode": "ENABLED"}))
+        try:
+            modified = parsedate_to_datetime(reply.headers.get("last-modified", "")).timestamp()
+        except ValueError as error:
+            raise RemoteError(f"The reply about {key} has no Last-Modified") from error
+        checksum = None
+        if reply.headers.get("x-amz-checksum-type", "FULL_OBJECT") == "FULL_OBJECT":
+            checksum = documents.checksum_value(reply.headers.get(self._checksum_header, ""), self._checksum)
+        return Stat(key, _length(reply, key), _etag(reply), modified, checksum)
+
+    async def write(
+        self,
+        key: str,
+        data: Sequence[memoryview] | bytes,
+        *,
+        condition: Condition = None,
+        checksum: bytes | None = None,
+    ) -> str:
+        """One PUT."""
+        headers = _conditional(condition) | self._announced(checksum)
+        try:
+            reply = await self._client.call(self._operation("PUT", key, headers=headers, body=data))
+        except MissingBucket:
+            raise
+        except NotFound as error:
+            if not isinstance(condition, IfMatch):
+                raise
+            raise Conflict(f"{key} was deleted by somebody else") from error
+        return _etag(reply)
+
+    async def start_upload(self, key: str, *, size: int, part_bytes: int) -> Upload:
+        """CreateMultipartUpload, asking for a checksum of the full object."""
+        headers = {"x-amz-checksum-algorithm": self._checksum.upper(), "x-amz-checksum-type": "FULL_OBJECT"}
+        reply = await self._client.call(self._operation("POST", key, query=[("uploads", "")], headers=headers))
+        return Upload(key, documents.upload_id(reply.body))
+
+    async def send_part(
+        self, upload: Upload, number: int, data: Sequence[memoryview], *, checksum: bytes | None
+    ) -> Part:
+        """UploadPart."""
+        query = [("partNumber", str(number)), ("uploadId", upload.id)]
+        operation = self._operation("PUT", upload.key, query=query, headers=self._announced(checksum), body=data)
+        etag = _etag(await self._client.call(operation))
+        size = sum(buffer.nbytes for buffer in data)
+        return Part(number, size, etag, checksum, documents.md5(etag))
+
+    async def list_parts(self, upload: Upload) -> builtins.list[Part]:
+        """ListParts, page by page."""
+        found: builtins.list[Part] = []
+        marker: str | None = "0"
+        while marker is not None:
+            query = [("uploadId", upload.id), ("max-parts", "1000"), ("part-number-marker", marker)]
+            reply = await self._client.call(
+                self._operation("GET", upload.key, query=query), body_bytes_max=_LISTING_BYTES_MAX
+            )
+            page = documents.parts(reply.body, self._checksum)
+            found.extend(page.parts)
+            marker = _onward(marker, page.next)
+        return sorted(found, key=lambda part: part.number)
+
+    async def complete_upload(self, upload: Upload, parts: Sequence[Part], *, checksum: bytes | None) -> str:
+        """CompleteMultipartUpload if the key is free; an error inside a reply of success is an error."""
+        headers = {"if-none-match": "*", "x-amz-mp-object-size": str(sum(part.size for part in parts))}
+        if checksum is not None:
+            headers |= self._announced(checksum) | {"x-amz-checksum-type": "FULL_OBJECT"}
+        operation = self._operation(
+            "POST",
+            upload.key,
+            query=[("uploadId", upload.id)],
+            headers=headers | {"content-type": "application/xml"},
+            body=documents.complete_request(parts, self._checksum),
+            reply_seconds=_COMPLETE_SECONDS,
+        )
+        reply = await self._client.call(operation)
+        if documents.refusal(reply.body):
+            raise self._client.refused(operation, reply)
+        return documents.completed(reply.body)
+
+    async def abort_upload(self, upload: Upload) -> None:
+        """AbortMultipartUpload."""
+        operation = self._operation("DELETE", upload.key, query=[("uploadId", upload.id)])
+        await self._unless_gone(operation)
+
+    async def list_uploads(self, prefix: str) -> AsyncIterator[Upload]:
+        """ListMultipartUploads, page by page."""
+        query = [("uploads", ""), ("prefix", self._bucket.prefix + prefix), ("encoding-type", "url")]
+        marker: tuple[str, str] | None = ("", "")
+        while marker is not None:
+            after = [("key-marker", marker[0]), ("upload-id-marker", marker[1])] if marker[0] else []
+            reply = await self._client.call(self._listing([*query, *after]), body_bytes_max=_LISTING_BYTES_MAX)
+            page = documents.uploads(reply.body)
+            for upload in page.uploads:
+                if (key := self._relative(upload.key)).startswith(prefix):
+                    yield Upload(key, upload.id)
+            marker = _onward(marker, page.next)
+
+    async def list(self, prefix: str) -> AsyncIterator[Stat]:
+        """ListObjectsV2, page by page."""
+        query = [("list-type", "2"), ("prefix", self._bucket.prefix + prefix), ("encoding-type", "url")]
+        marker: str | None = ""
+        while marker is not None:
+            after = [("continuation-token", marker)] if marker else []
+            reply = await self._client.call(self._listing([*query, *after]), body_bytes_max=_LISTING_BYTES_MAX)
+            page = documents.objects(reply.body)
+            for found in page.objects:
+                yield Stat(self._relative(found.key), found.size, found.etag, found.modified_at)
+            marker = _onward(marker, page.next)
+
+    async def delete(self, key: str) -> None:
+        """DeleteObject."""
+        await self._unless_gone(self._operation("DELETE", key))
+
+    async def conditional_writes(self) -> bool:
+        """What the probe remembers, else finds out with a scratch key."""
+        return await self._probe.honoured(self, endpoint=await self._client.host())
+
+    async def aclose(self) -> None:
+        """Close connections."""
+        await self._client.aclose()
+
+    def _operation(
+        self,
+        method: str,
+        key: str,
+        *,
+        query: Sequence[tuple[str, str]] = (),
+        headers: dict[str, str] | None = None,
+        body: bytes | Sequence[memoryview] = b"",
+        reply_seconds: float | None = None,
+    ) -> Operation:
+        return Operation(method, self._bucket.prefix + key, key, query, headers or {}, body, reply_seconds)
+
+    def _listing(self, query: Sequence[tuple[str, str]]) -> Operation:
+        return Operation("GET", "", f"the listing of {self._bucket.url}", query)
+
+    async def _receive(self, operation: Operation, judge: Judge, sink: Sink) -> Reply:
+        async def send(request: Request) -> Reply:
+            return await self._wire.receive(request, judge=judge, sink=sink)
+
+        return await self._client.send(operation, send)
+
+    async def _unless_gone(self, operation: Operation) -> None:
+        try:
+            await self._client.call(operation)
+        except MissingBucket:
+            raise
+        except NotFound:
+            return
+
+    def _announced(self, checksum: bytes | None) -> dict[str, str]:
+        return {} if checksum is None else {self._checksum_header: documents.encode(checksum)}
+
+    def _relative(self, key: str) -> str:
+        if not key.startswith(self._bucket.prefix):
+            raise RemoteError(f"The store listed {key!r}, which is not below the prefix that was asked for")
+        return key[len(self._bucket.prefix) :]
+
+
+class _Whole:
+    """A sink for a small object, whose size is known by the time its first byte comes."""
+
+    def __init__(self) -> None:
+        self.data = bytearray()
+        self._done = 0
+
+    def buffer(self) -> memoryview:
+        return memoryview(self.data)[self._done :]
+
+    def filled(self, count: int) -> None:
+        self._done += count
+
+
+def _conditional(condition: Condition) -> dict[str, str]:
+    match condition:
+        case IfAbsent():
+            return {"if-none-match": "*"}
+        case IfMatch(etag):
+            return {"if-match": etag}
+        case None:
+            return {}
+
+
+def _check_range(reply: Reply, key: str, start: int, length: int) -> None:
+    """Refuse a reply of success that is not exactly the range that was asked for."""
+    described = _CONTENT_RANGE.fullmatch(reply.headers.get("content-range", ""))
+    if reply.status != 206 or described is None:
+        raise RemoteError(f"{key}: a range was asked for, the reply (status {reply.status}) is not one")
+    first, last, total = described[1], described[2], described[3]
+    if total != "*" and int(total) < start + length:
+        raise IntegrityError(f"{key} is {total} bytes, expected at least {start + length}")
+    if (int(first), int(last)) != (start, start + length - 1):
+        raise RemoteError(f"{key}: bytes {start}-{start + length - 1} were asked for, the reply has {first}-{last}")
+    if _length(reply, key) != length:
+        raise RemoteError(f"{key}: {length} bytes were asked for, the reply has {reply.headers['content-length']}")
+
+
+def _length(reply: Reply, key: str) -> int:
+    """Content-Length of a body that is not encoded."""
+    text = reply.headers.get("content-length", "")
+    if reply.headers.get("content-encoding", "identity") not in ("identity", ""):
+        raise RemoteError(f"{key}: the reply is encoded as {reply.headers['content-encoding']!r}, expected plain bytes")
+    if not re.fullmatch(r"[0-9]{1,16}", text, re.ASCII):
+        raise RemoteError(f"{key}: the reply does not say how long it is")
+    return int(text)
+
+
+def _etag(reply: Reply) -> str:
+    etag = reply.headers.get("etag", "")
+    if not etag:
+        raise RemoteError("The reply has no ETag")
+    return etag
+
+
+def _onward(marker: T, following: T | None) -> T | None:
+    """The next page's marker; a store that sends us round in circles is refused."""
+    if following is not None and (following == marker or not any(following)):
+        raise RemoteError("The store's listing does not move on")
+    return following

@@ -10,7 +10,6 @@ from __future__ import annotations
 import base64
 import logging
 import re
-import uuid
 from dataclasses import dataclass
 from functools import total_ordering
 
@@ -75,6 +74,8 @@ class Tag:
         """The same name with a new random version: 16 characters of base32, as BentoML makes them."""
         if self.version is not None:
             raise InvalidTag("tried to run 'make_new_version' on a Tag that already has a version")
+        import uuid
+
         # The time's high bits and the host are left out: the same six plus four bytes that BentoML takes.
         unique = uuid.uuid1().bytes
         return Tag(self.name, base64.b32encode(unique[:6] + unique[8:12]).decode("ascii").lower())

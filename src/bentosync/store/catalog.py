@@ -104,12 +104,13 @@ class Catalog:
 
     def names(self) -> list[str]:
         """The names that have a folder."""
-        return sorted(name for name in _folders(self._layout.models) if self._is_tag(name, None))
+        return sorted(name for name in _folders(self._layout.models) if self._tag(name) is not None)
 
     def versions(self, name: str) -> list[Tag]:
         """The versions that have a folder, damaged ones included, sorted."""
         folders = _folders(self._layout.name_dir(name))
-        return sorted(Tag(name, version) for version in folders if self._is_tag(name, version))
+        # The folder `latest` is what BentoML leaves after create("m:latest").
+        return sorted(filter(None, (self._tag(name, version) for version in folders if version != LATEST)))
 
     def _readable(self, name: str) -> Iterator[Model]:
         for tag in self.versions(name):
@@ -120,21 +121,24 @@ class Catalog:
     def _open(self, tag: Tag) -> Model:
         return _of(tag, Model.from_path(self._layout.version_dir(tag)), self._layout)
 
-    def _skipping(self, tag: Tag, read: Callable[[Path], Item]) -> Item | None:
-        path = self._layout.version_dir(tag)
+    def _skipping(self, tag: Tag, read: Callable[[str], Item]) -> Item | None:
+        path = f"{self._layout.models}/{tag.path()}"
         try:
             return _of(tag, read(path), self._layout)
         except (BentoMLException, OSError) as error:
             _logger.warning("skipping %s: %s", path, error)
             return None
 
-    def _is_tag(self, name: str, version: str | None) -> bool:
+    def _tag(self, name: str, version: str | None = None) -> Tag | None:
         try:
-            # The folder `latest` is what BentoML leaves after create("m:latest").
-            return str(Tag(name, version)) == f"{name}:{version}".removesuffix(":None") and version != LATEST
+            tag = Tag(name, version)
         except InvalidTag:
+            tag = None
+        # Upper case is refused too: the folder of its lower-case tag would be another one.
+        if tag is None or (tag.name, tag.version) != (name, version):
             _logger.warning("skipping %s: its name is not a tag's", self._layout.models / name / (version or ""))
-            return False
+            return None
+        return tag
 
 
 def _of(tag: Tag, item: Item, layout: Layout) -> Item:

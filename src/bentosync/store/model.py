@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 import os
-import pickle
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -99,7 +98,9 @@ class Model:
             if not path.is_file():
                 self._custom_objects = {}
                 return self._custom_objects
-            # What cloudpickle writes is an ordinary pickle.
+            # What cloudpickle writes is an ordinary pickle; the module is imported by nobody else.
+            import pickle
+
             with path.open("rb") as file:
                 loaded = pickle.load(file)
             if not isinstance(loaded, dict):

@@ -8,19 +8,24 @@ can be stale.
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from pathlib import Path
 
-from bentosync.errors import BentoMLException
 from bentosync.formats import model_yaml
 from bentosync.store import tree
+from bentosync.store.model import Model
 from bentosync.tag import Tag
 
-# A word that YAML 1.1 reads as itself: not true, no, null, … and not a number, a date or a symbol.
-_WORD = r"(?!(?i:y|yes|n|no|true|false|on|off|null)(?:$|:))[a-zA-Z](?:[\w./+-]| (?=[\w./+-]))*"
+_HEAD_BYTES = 1 << 16
+
+# A word that YAML 1.1 reads as itself: not true, no, null, …, and no number or date, which never hold these letters.
+_WORD = (
+    r"(?!(?i:y|yes|n|no|true|false|on|off|null)(?:$|:))"
+    r"(?=[a-zA-Z]|\d[\w.+-]*[g-wyzG-WYZ])\w(?:[\w./+-]| (?=[\w./+-]))*"
+)
 _SCALAR = rf"(?:{_WORD}|'[^'\n]*')"
 _LINES = re.compile(
     rf"name: ({_SCALAR})$\n"
@@ -49,28 +54,33 @@ class Summary:
     labels: Mapping[str, str] = field(default_factory=dict)
 
 
-def summarize(root: Path) -> Summary:
+def summarize(root: str) -> Summary:
     """The summary of the version in `root`.
 
     Raises:
         BentoMLException: It has no model.yaml, or one that says nothing useful.
     """
+    return _taken(root, _head(root)) or _parsed(root)
+
+
+def _head(root: str) -> bytes:
     try:
-        data = (root / model_yaml.FILE_NAME).read_bytes()
-    except FileNotFoundError:
-        raise BentoMLException(
-            f"Failed to load bento model because it does not contain a '{model_yaml.FILE_NAME}'"
-        ) from None
-    return _taken(root, data) or _parsed(root, data)
+        fd = os.open(f"{root}/{model_yaml.FILE_NAME}", os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    except OSError:
+        return b""
+    try:
+        return os.read(fd, _HEAD_BYTES)
+    finally:
+        os.close(fd)
 
 
-def _parsed(root: Path, data: bytes) -> Summary:
-    info = model_yaml.loads(data)
+def _parsed(root: str) -> Summary:
+    info = Model.from_path(root).info
     return Summary(info.tag, info.module, tree.size(root), info.creation_time, info.labels)
 
 
-def _taken(root: Path, data: bytes) -> Summary | None:
-    if len(data) > model_yaml.BYTES_MAX or not data.isascii():
+def _taken(root: str, data: bytes) -> Summary | None:
+    if len(data) == _HEAD_BYTES or not data.isascii():
         return None
     found = _LINES.fullmatch(data.decode("ascii"))
     if found is None:

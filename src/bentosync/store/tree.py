@@ -80,7 +80,7 @@ def scan(root: Path) -> Tree:
     )
 
 
-def size(root: Path) -> int:
+def size(root: str | os.PathLike[str]) -> int:
     """Bytes of all regular files below `root`, links followed as BentoML does; what vanishes meanwhile counts zero."""
     total, pending = 0, [os.fspath(root)]
     while pending:

@@ -62,12 +62,11 @@ def _versions(session: Session) -> Iterator[Finding]:
 
 
 def _native(session: Session) -> Iterator[Finding]:
-    from bentosync.native import checksum, select, twin
+    from bentosync.native import checksum, select
 
     mode = session.settings.native
-    compiled = select.core(mode) is not twin
     fast = "fast" if checksum.fast_crc64nvme(native=mode) else "slow"
-    yield Finding("native core", f"{'yes' if compiled else 'no, pure Python'}; CRC64NVME {fast}")
+    yield Finding("native core", f"{'yes' if select.compiled(mode) else 'no, pure Python'}; CRC64NVME {fast}")
 
 
 def _store(session: Session) -> Iterator[Finding]:

@@ -96,7 +96,7 @@ def test_an_unknown_key_gets_a_suggestion(here: Path) -> None:
 
 
 def test_a_wrong_variable_names_itself(here: Path) -> None:
-    with pytest.raises(InvalidArgument, match="environment variable BENTOSYNC_JOBS: transfer.jobs: expected"):
+    with pytest.raises(InvalidArgument, match=r"environment variable BENTOSYNC_JOBS: transfer\.jobs: expected"):
         read(here, BENTOSYNC_JOBS="many")
 
 

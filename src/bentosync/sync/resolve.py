@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from bentosync.errors import IntegrityError, NotFound
 from bentosync.manifest import decode
-from bentosync.manifest.limits import MANIFEST_BYTES_MAX
+from bentosync.manifest.rules import MANIFEST_BYTES_MAX
 from bentosync.manifest.values import Envelope, Manifest
 from bentosync.remote import keys
 from bentosync.remote.contract import Remote

@@ -301,12 +301,6 @@ def mapped(memory: mmap.mmap) -> Tensor:
     return torch.frombuffer(memory, dtype=torch.uint8)
 
 
-def empty(dtype: str, shape: tuple[int, ...], name: str) -> Tensor:
-    """A tensor without elements on device `name`."""
-    block = torch.empty(0, dtype=torch.uint8, device=name)
-    return view(block, 0, 0, dtype, shape)
-
-
 def element_bytes(dtype: str) -> int:
     """The alignment a CPU view of `dtype` needs."""
     return int(getattr(torch, _DTYPES[dtype]).itemsize)

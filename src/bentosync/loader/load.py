@@ -9,28 +9,19 @@ does not survive a fork).
 from __future__ import annotations
 
 import time
-import traceback
 from os import PathLike
 from typing import Any, TypeAlias
 
 from bentosync.events import Observer
-from bentosync.loader.device import Tensor
 from bentosync.loader.opening import open_model
 from bentosync.loader.options import options, refuse_later
-from bentosync.loader.report import Report
 from bentosync.loader.resolve import resolve
 from bentosync.loader.selection import RowPlan, Selector, select
-from bentosync.loader.stream import TensorStream
+from bentosync.loader.stream import LoadedTensors, TensorStream
 from bentosync.loader.tensor_file import TensorFile
 from bentosync.store.model import Model
 
 Ref: TypeAlias = str | Model | PathLike[str]
-
-
-class LoadedTensors(dict[str, Tensor]):
-    """Tensors by name, in file order, and the `report` of how they got here."""
-
-    report: Report
 
 
 def load_to_device(
@@ -84,9 +75,8 @@ def load_to_device(
         NotImplementedError: `remote`, `cache` or `refresh` is given.
     """
     refuse_later(remote=remote, cache=cache, refresh=refresh)
-    loaded = LoadedTensors()
-    try:
-        with iter_tensors(
+    return LoadedTensors.of(
+        iter_tensors(
             ref,
             device,
             tensors=tensors,
@@ -97,16 +87,8 @@ def load_to_device(
             own=own,
             strict=strict,
             on_event=on_event,
-        ) as stream:
-            loaded.update(stream)
-    except BaseException as error:
-        # An exception that is being handled keeps its frames, and they would keep what has been loaded.
-        loaded.clear()
-        traceback.clear_frames(error.__traceback__)
-        raise
-    assert stream.report is not None
-    loaded.report = stream.report
-    return loaded
+        )
+    )
 
 
 def iter_tensors(

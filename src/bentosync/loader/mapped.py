@@ -35,7 +35,7 @@ def mapped_tensors(
     copied_bytes = 0
     for want in wanted:
         if not want.size:
-            tensor = device.empty(want.dtype, want.shape, "cpu")
+            tensor = device.view(opening.backend.allocate(0), 0, 0, want.dtype, want.shape)
         else:
             if want.file not in mappings:
                 mappings[want.file] = _map(files[want.file])

@@ -43,9 +43,12 @@ class Opening:
     proofs: Mapping[int, Proof]
     verified: Verified
     options: Options
+    sizes: Sizing | None = None
 
     def sizing(self, *, direct: bool) -> Sizing:
         """Numbers for a staged load of this model."""
+        if self.sizes is not None:
+            return self.sizes
         strength = next((proof.strength for proof in self.proofs.values()), None)
         cpus = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
         return sizing(to_device=self.backend.name != "cpu", direct=direct, strength=strength, cpus=cpus)
@@ -55,8 +58,10 @@ class Opening:
         self.checkpoint.close()
 
 
-def open_model(resolved: Resolved, asked: Options, *, backend: Backend | None = None) -> Opening:
-    """Open the model. `backend` replaces the one `asked.device` names (tests, and devices of other frameworks).
+def open_model(
+    resolved: Resolved, asked: Options, *, backend: Backend | None = None, sizes: Sizing | None = None
+) -> Opening:
+    """Open the model. `backend` replaces the one `asked.device` names, `sizes` what the machine would suggest.
 
     Raises:
         NotFound: No such file, or no safetensors in the directory.
@@ -74,7 +79,7 @@ def open_model(resolved: Resolved, asked: Options, *, backend: Backend | None = 
     except BaseException:
         checkpoint.close()
         raise
-    return Opening(resolved.label, checkpoint, chosen, mapped, proofs, verified, asked)
+    return Opening(resolved.label, checkpoint, chosen, mapped, proofs, verified, asked, sizes)
 
 
 def _backend(asked: Options) -> Backend:

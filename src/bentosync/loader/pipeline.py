@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import threading
 import time
+import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -27,9 +28,6 @@ from bentosync.loader.proof import Proof
 from bentosync.loader.report import Stages
 from bentosync.loader.source import WeightFile
 from bentosync.loader.staging import Ring, Slot, Stopped
-
-AHEAD_BYTES = 1 << 30
-"""Device memory readers may fill before the caller has taken what came earlier."""
 
 _JOIN_SECONDS = 2.0
 """A reader stuck in the kernel (a network file system that hangs) is left behind after this; it is a daemon."""
@@ -66,9 +64,9 @@ class Pipeline:
         ring: Ring,
         *,
         readers: int,
+        ahead_bytes: int,
         proofs: Mapping[int, Proof],
         on_done: Callable[[int], None],
-        ahead_bytes: int = AHEAD_BYTES,
     ) -> None:
         self._plan = plan
         self._files = files
@@ -184,6 +182,7 @@ class Pipeline:
         except Stopped:
             return
         except BaseException as error:  # whatever it is, the caller's thread raises it
+            traceback.clear_frames(error.__traceback__)  # they would keep slots and blocks while it is handled
             self._stop(error)
 
     def _take_read(self) -> int | None:

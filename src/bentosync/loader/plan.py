@@ -26,9 +26,6 @@ SPAN_ALIGN = 256
 VIEW_ALIGN = 16
 """Every tensor is handed out at such an address: the widest vector load of a GPU."""
 
-BLOCK_BYTES = 256 << 20
-"""Device memory per allocation. A view keeps its block alive: larger ones free later, smaller ones cost more calls."""
-
 
 @dataclass(frozen=True, slots=True)
 class Extent:
@@ -101,7 +98,7 @@ def plan_reads(
     *,
     slot_bytes: int,
     unit_bytes: int,
-    block_bytes: int = BLOCK_BYTES,
+    block_bytes: int,
     prove_headers: bool = False,
 ) -> ReadPlan:
     """Lay `wanted` out and cut the reads.

@@ -24,12 +24,19 @@ _DIRECT_READERS = 8
 
 @dataclass(frozen=True, slots=True)
 class Sizing:
-    """Reader threads, slots, bytes a slot, and the unit reads are rounded to."""
+    """Reader threads, slots, bytes a slot, and the unit reads are rounded to.
+
+    `block_bytes`: a device block takes tensors until it holds this much; a view keeps its block alive, so larger blocks
+    free later and smaller ones cost more calls. `ahead_bytes`: blocks that readers may fill before the caller has taken
+    what came earlier.
+    """
 
     readers: int
     slots: int
     slot_bytes: int
     unit_bytes: int
+    block_bytes: int = 256 << 20
+    ahead_bytes: int = 1 << 30
 
 
 def sizing(*, to_device: bool, direct: bool, strength: Strength | None, cpus: int) -> Sizing:

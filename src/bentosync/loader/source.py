@@ -42,6 +42,7 @@ class WeightFile:
 
     def __init__(self, path: Path) -> None:
         self.path = path
+        self._fd = -1
         self._direct: int | None = None
         try:
             # O_NONBLOCK: opening a FIFO that was put here must not hang.
@@ -110,10 +111,13 @@ class WeightFile:
 
     def close(self) -> None:
         """Close the descriptors; a second call does nothing."""
-        for fd in (self._fd, self._direct):
+        fds, self._fd, self._direct = (self._fd, self._direct), -1, None
+        for fd in fds:
             if fd is not None and fd >= 0:
                 os.close(fd)
-        self._fd, self._direct = -1, None
+
+    def __del__(self) -> None:
+        self.close()  # an iterator that is dropped half-way keeps no descriptor
 
     def __enter__(self) -> WeightFile:
         return self

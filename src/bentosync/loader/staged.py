@@ -11,7 +11,7 @@ from bentosync.loader import device
 from bentosync.loader.device import Tensor
 from bentosync.loader.opening import Opening
 from bentosync.loader.pipeline import Pipeline
-from bentosync.loader.plan import BLOCK_BYTES, Extent, ReadPlan, plan_reads
+from bentosync.loader.plan import Extent, ReadPlan, plan_reads
 from bentosync.loader.report import Report, Route, Stages
 from bentosync.loader.selection import Wanted
 from bentosync.loader.source import WeightFile
@@ -32,12 +32,20 @@ def staged_tensors(
         [Extent(file.size, header.data_offset) for file, header in zip(files, opening.checkpoint.headers, strict=True)],
         slot_bytes=sizes.slot_bytes,
         unit_bytes=sizes.unit_bytes,
-        block_bytes=_BLOCK_PER_TENSOR if asked.own else BLOCK_BYTES,
+        block_bytes=_BLOCK_PER_TENSOR if asked.own else sizes.block_bytes,
         prove_headers=bool(opening.proofs),
     )
     ring = Ring(backend, slot_bytes=sizes.slot_bytes, slots=sizes.slots, pinned=backend.name != "cpu", warn=asked.warn)
-    on_done = _progress(opening, plan)
-    pipeline = Pipeline(plan, files, backend, ring, readers=sizes.readers, proofs=opening.proofs, on_done=on_done)
+    pipeline = Pipeline(
+        plan,
+        files,
+        backend,
+        ring,
+        readers=sizes.readers,
+        ahead_bytes=sizes.ahead_bytes,
+        proofs=opening.proofs,
+        on_done=_progress(opening, plan),
+    )
     opened = time.perf_counter()
     hand_out = 0.0
     try:
@@ -45,9 +53,8 @@ def staged_tensors(
             start = time.perf_counter()
             want = placement.wanted
             if block is None:
-                tensor = device.empty(want.dtype, want.shape, backend.name)
-            else:
-                tensor = device.view(block, placement.offset, want.size, want.dtype, want.shape)
+                block = backend.allocate(0)
+            tensor = device.view(block, placement.offset, want.size, want.dtype, want.shape)
             tensor, block = device.cast(tensor, asked.dtype), None
             hand_out += time.perf_counter() - start
             yield want.name, tensor

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import traceback
 from collections.abc import Iterator
 from types import TracebackType
 
@@ -31,7 +32,7 @@ class TensorStream(Iterator[tuple[str, Tensor]]):
         self._opening = opening
         self._closes = closes
         self._steps = (mapped_tensors if opening.mapped else staged_tensors)(opening, wanted, began)
-        if opening.options.on_event is not None:
+        if closes and opening.options.on_event is not None:
             files, total = len({want.file for want in wanted}), sum(want.size for want in wanted)
             opening.options.on_event(Started("load", opening.label, "", files, total, 0))
 
@@ -57,3 +58,25 @@ class TensorStream(Iterator[tuple[str, Tensor]]):
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
         self.close()
+
+
+class LoadedTensors(dict[str, Tensor]):
+    """Tensors by name, in file order, and the `report` of how they got here."""
+
+    report: Report
+
+    @classmethod
+    def of(cls, stream: TensorStream) -> LoadedTensors:
+        """All that is left in `stream`; on any exception every tensor is freed before it is raised."""
+        loaded = cls()
+        try:
+            with stream:
+                loaded.update(stream)
+        except BaseException as error:
+            # An exception that is being handled keeps its frames, and they would keep what has been loaded.
+            loaded.clear()
+            traceback.clear_frames(error.__traceback__)
+            raise
+        assert stream.report is not None
+        loaded.report = stream.report
+        return loaded

@@ -45,13 +45,13 @@ def compose(
         InvalidArgument: `created` is not a time.
     """
     entries = sorted(files, key=lambda entry: entry.path)
-    for entry in entries:
-        paths.check(entry.path)
+    names = [entry.path for entry in entries]
+    empty = _empty(directories, names)
+    paths.check_all(names, empty)
     inline = rules.inlined((entry.path, entry.size) for entry in entries)
     entries = [_with_inline(entry, read) if entry.path in inline else replace(entry, inline=None) for entry in entries]
-    empty = _empty(directories, [entry.path for entry in entries])
-    for path in empty:
-        paths.check(path)
+    for entry in entries:
+        rules.check_file(entry)
     card = Card(
         name=name,
         version=version,
@@ -59,12 +59,10 @@ def compose(
         size=sum(entry.size for entry in entries),
         files=len(entries),
         created=_utc(created),
-        module=module if len(module.encode()) <= rules.MODULE_BYTES_MAX else "",
+        module=_module(module),
         labels=_labels(labels),
     )
     rules.check_card(card)
-    for entry in entries:
-        rules.check_file(entry)
     rules.check_tree(card, entries, empty)
     return Manifest(card=card, files=tuple(entries), directories=tuple(empty), digest=_digest(card, entries, empty))
 
@@ -90,7 +88,15 @@ def _utc(created: str) -> str:
         raise InvalidArgument(f"creation time {created[:80]!a} is not an ISO 8601 time") from None
 
 
+def _module(module: str) -> str:
+    rules.check_text("module", module)
+    return module if len(module.encode()) <= rules.MODULE_BYTES_MAX else ""
+
+
 def _labels(labels: Mapping[str, str]) -> tuple[tuple[str, str], ...]:
+    for pair in labels.items():
+        for text in pair:
+            rules.check_text("label", text)
     fit = rules.labels_bytes(dict(labels)) <= rules.LABELS_BYTES_MAX
     return tuple(sorted(labels.items())) if fit else ()
 

@@ -9,6 +9,8 @@ from __future__ import annotations
 import re
 import unicodedata
 from collections.abc import Iterable
+from itertools import pairwise, zip_longest
+from typing import NoReturn
 from urllib.parse import unquote
 
 from bentosync.errors import UnsafeInput
@@ -43,39 +45,15 @@ def check_all(files: Iterable[str], directories: Iterable[str]) -> None:
     Raises:
         UnsafeInput: The message names the path, and the one it collides with.
     """
-    tree = _Tree()
-    for path in files:
+    everything = [*files, *directories]
+    for path in everything:
         check(path)
-        tree.add(path)
-    for path in directories:
-        check(path)
-        tree.add(path)
-
-
-class _Tree:
-    """Every name taken so far, folders on the way included, under the spelling a careless file system sees."""
-
-    def __init__(self) -> None:
-        self._spelling: dict[str, str] = {}
-        self._folders: set[str] = set()
-
-    def add(self, path: str) -> None:
-        """Take `path` for a file or an empty folder: nothing may lie at it or below it."""
-        self._enter(path.rpartition("/")[0])
-        self._claim(path)
-
-    def _enter(self, folder: str) -> None:
-        if not folder or folder in self._folders:
-            return
-        self._enter(folder.rpartition("/")[0])
-        self._claim(folder)
-        self._folders.add(folder)
-
-    def _claim(self, path: str) -> None:
-        taken = self._spelling.setdefault(folded(path), path)
-        if taken is not path:
-            how = "appears twice" if taken == path else f"collides with {taken[:200]!a}"
-            raise UnsafeInput(f"path {path[:200]!a} {how}", hint="names must differ by more than case or Unicode form")
+    # With the separator below every other character, paths that share a folder lie side by side. So do those that
+    # would share one on a careless file system: if any two of them clash, then two neighbours do.
+    everything.sort(key=lambda path: folded(path).replace("/", "\0"))
+    for first, second in pairwise(everything):
+        if first.rpartition("/")[0] != second.rpartition("/")[0] or folded(first) == folded(second):
+            _check_neighbours(first, second)
 
 
 def folded(path: str) -> str:
@@ -83,6 +61,22 @@ def folded(path: str) -> str:
     if path.isascii():
         return path.lower()
     return unicodedata.normalize("NFD", unicodedata.normalize("NFD", path).casefold())
+
+
+def _check_neighbours(first: str, second: str) -> None:
+    """Refuse two paths that differ for us first where they do not for a careless file system, or where one ends."""
+    for one, other in zip_longest(first.split("/"), second.split("/")):
+        if one is None or other is None:
+            _clash(second, f"lies below {first[:200]!a}, which is a file or an empty directory")
+        elif folded(one) != folded(other):
+            return
+        elif one != other:
+            _clash(second, f"collides with {first[:200]!a}")
+    _clash(second, "appears twice")
+
+
+def _clash(path: str, how: str) -> NoReturn:
+    raise UnsafeInput(f"path {path[:200]!a} {how}", hint="names must differ by more than case or Unicode form")
 
 
 def _fault(path: str) -> str | None:

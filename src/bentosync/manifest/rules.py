@@ -58,7 +58,7 @@ def check_envelope(envelope: Envelope) -> None:
         raise UnsafeInput(f"write id {envelope.write_id[:40]!a} is not 32 hexadecimal digits")
     _check_time("pushed_at", envelope.pushed_at)
     for what, text in (("pushed_by", envelope.pushed_by), ("pushed_host", envelope.pushed_host)):
-        _check_text(what, text, _WHO_BYTES_MAX)
+        check_text(what, text, _WHO_BYTES_MAX)
         if _CONTROL.search(text):
             raise UnsafeInput(f"{what} {text[:80]!a} holds a control character")
 
@@ -70,7 +70,7 @@ def check_card(card: Card) -> None:
         UnsafeInput: The message names the member.
     """
     _check_tag(card)
-    _check_text("module", card.module, MODULE_BYTES_MAX)
+    check_text("module", card.module, MODULE_BYTES_MAX)
     _check_time("created", card.created)
     if not _CONTENT.fullmatch(card.content):
         raise UnsafeInput(f"content id {card.content[:80]!a} is not b3: and 64 hexadecimal digits")
@@ -78,7 +78,7 @@ def check_card(card: Card) -> None:
         _check_integer(what, number)
     for pair in card.labels:
         for text in pair:
-            _check_text("label", text, LABELS_BYTES_MAX)
+            check_text("label", text, LABELS_BYTES_MAX)
     if labels_bytes(dict(card.labels)) > LABELS_BYTES_MAX:
         raise UnsafeInput(f"labels take more than {LABELS_BYTES_MAX} bytes")
     if list(card.labels) != sorted(dict(card.labels).items()):
@@ -149,8 +149,22 @@ def inlined(sizes: Iterable[tuple[str, int]]) -> set[str]:
     return chosen
 
 
+def check_text(what: str, text: str, bytes_max: int = MANIFEST_BYTES_MAX) -> None:
+    """Refuse text that is not valid Unicode or is longer than `bytes_max` as UTF-8.
+
+    Raises:
+        UnsafeInput: The message starts with `what`.
+    """
+    try:
+        length = len(text.encode())
+    except UnicodeEncodeError:
+        raise UnsafeInput(f"{what} {text[:80]!a} is not valid Unicode") from None
+    if length > bytes_max:
+        raise UnsafeInput(f"{what} is longer than {bytes_max} bytes")
+
+
 def labels_bytes(labels: dict[str, str]) -> int:
-    """Size of the labels' canonical encoding, line feed not counted."""
+    """Size of the labels' canonical encoding, line feed not counted. They must be valid Unicode."""
     return len(encode.line(labels)) - 1
 
 
@@ -201,15 +215,6 @@ def _check_tag(card: Card) -> None:
 def _check_integer(what: str, number: int) -> None:
     if not 0 <= number <= INTEGER_MAX:
         raise UnsafeInput(f"{what} {number} is out of range")
-
-
-def _check_text(what: str, text: str, bytes_max: int) -> None:
-    try:
-        length = len(text.encode())
-    except UnicodeEncodeError:
-        raise UnsafeInput(f"{what} {text[:80]!a} is not valid Unicode") from None
-    if length > bytes_max:
-        raise UnsafeInput(f"{what} is longer than {bytes_max} bytes")
 
 
 def _check_time(what: str, text: str) -> None:

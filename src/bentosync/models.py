@@ -12,11 +12,14 @@ from contextlib import AbstractContextManager
 from types import ModuleType
 from typing import Any
 
-from bentosync import settings
+from bentosync import aio, settings
+from bentosync.blocking import wait
 from bentosync.errors import BentoMLException
+from bentosync.events import Finished, Observer, ignore
 from bentosync.formats.model_yaml import ModelContext, ModelInfo, ModelOptions, ModelSignature
 from bentosync.store.model import Model
 from bentosync.store.store import Store
+from bentosync.sync.pull import Verify
 from bentosync.tag import Tag
 
 __all__ = [
@@ -33,6 +36,8 @@ __all__ = [
     "get",
     "import_model",
     "list",
+    "pull",
+    "push",
 ]
 
 
@@ -117,6 +122,30 @@ def delete(tag: Tag | str, *, _model_store: Store | None = None) -> None:
         NotFound: It is not there.
     """
     _store(_model_store).delete(tag)
+
+
+def push(
+    tag: Tag | str,
+    *,
+    force: bool = False,
+    remote: str | None = None,
+    single_writer: bool | None = None,
+    on_event: Observer = ignore,
+) -> Finished:
+    """Publish a version on a remote: the blocking twin of `bentosync.aio.push`, callable inside a running loop too."""
+    return wait(aio.push(tag, force=force, remote=remote, single_writer=single_writer, on_event=on_event))
+
+
+def pull(
+    tag: Tag | str,
+    *,
+    force: bool = False,
+    remote: str | None = None,
+    verify: Verify = "auto",
+    on_event: Observer = ignore,
+) -> Model:
+    """Fetch a version from a remote: the blocking twin of `bentosync.aio.pull`, callable inside a running loop too."""
+    return wait(aio.pull(tag, force=force, remote=remote, verify=verify, on_event=on_event))
 
 
 def import_model(path: str, input_format: str | None = None, **_: Any) -> Model:

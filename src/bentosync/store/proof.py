@@ -7,7 +7,7 @@ its digests would belong to bytes that never existed together.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -21,7 +21,7 @@ from bentosync.manifest.values import BLOCK_BYTES, LEAF_BYTES, FileEntry, Manife
 from bentosync.store import tree
 from bentosync.store.disk import translated
 from bentosync.store.record import Record, Stamp
-from bentosync.store.tree import Tree, TreeFile
+from bentosync.store.tree import TreeFile
 
 Strength = Literal["full", "strong"]
 Kind = Literal["missing", "extra", "size", "mode", "bytes"]
@@ -70,31 +70,40 @@ def describe(
         InvalidModel: It holds links or special files.
     """
     listing = tree.scan(root)
-    remembered = {} if known is None else {entry.path: entry for entry in known.manifest.files}
+    held = {} if known is None else known_entries(root, known)
+    remembered = {} if known is None else known.stamps
     entries: list[FileEntry] = []
     stamps: dict[str, Stamp] = {}
     for file in listing.files:
-        status = os.lstat(root / file.path)
-        entry, stamp = remembered.get(file.path), Stamp.of(status)
-        if (
-            known is None
-            or entry is None
-            or known.stamps.get(file.path) != stamp
-            or entry.executable != file.executable
-        ):
+        entry = held.get(file.path)
+        if entry is None:
             started = now_ns()
             entry, stamp = _digest(root, file, progress)
-            settled = stamp.settled(started)
+            if stamp.settled(started):
+                stamps[file.path] = stamp
         else:
-            settled = True
+            stamps[file.path] = remembered[file.path]
             progress(file.size)
         entries.append(entry)
-        if settled:
-            stamps[file.path] = stamp
-    return Described(_compose(root, info, listing, entries), stamps)
+    return Described(compose(root, info, listing.directories, entries), stamps)
 
 
-def _compose(root: Path, info: ModelInfo, listing: Tree, entries: list[FileEntry]) -> Manifest:
+def known_entries(root: Path, known: Record) -> dict[str, FileEntry]:
+    """The entries in `known` of files whose stamp still holds."""
+    held: dict[str, FileEntry] = {}
+    for entry in known.manifest.files:
+        try:
+            status = os.lstat(root / entry.path)
+        except OSError:
+            continue
+        executable = bool(status.st_mode & 0o100)
+        if known.stamps.get(entry.path) == Stamp.of(status) and executable == entry.executable:
+            held[entry.path] = entry
+    return held
+
+
+def compose(root: Path, info: ModelInfo, directories: Iterable[str], entries: Iterable[FileEntry]) -> Manifest:
+    """The manifest of a tree whose files are digested."""
     return build.compose(
         name=info.name,
         version=info.version,
@@ -102,7 +111,7 @@ def _compose(root: Path, info: ModelInfo, listing: Tree, entries: list[FileEntry
         module=info.module,
         labels=info.labels,
         files=entries,
-        directories=listing.directories,
+        directories=directories,
         read=lambda path: tree.read_small(root, path, _INLINE_READ_BYTES_MAX),
     )
 

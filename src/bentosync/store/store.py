@@ -10,7 +10,7 @@ import contextlib
 import logging
 import os
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace as replaced
 from pathlib import Path
 from types import ModuleType
@@ -19,7 +19,7 @@ from typing import Any
 from bentosync.errors import BentoMLException, IntegrityError, InvalidTag, NotFound, UnsafeInput
 from bentosync.formats import model_yaml
 from bentosync.formats.model_yaml import ModelContext, ModelInfo, ModelOptions
-from bentosync.manifest.values import Manifest
+from bentosync.manifest.values import FileEntry, Manifest
 from bentosync.store import custom_objects as pickles
 from bentosync.store import fidelity, latest, proof, record, tree
 from bentosync.store.catalog import Catalog
@@ -28,6 +28,7 @@ from bentosync.store.disk import Disk, translated
 from bentosync.store.layout import Layout
 from bentosync.store.locks import Locks
 from bentosync.store.model import CUSTOM_OBJECTS, Model
+from bentosync.store.owner import owner_id
 from bentosync.store.proof import Damage, Described, Progress, Strength
 from bentosync.store.record import Origin, Record, Stamp
 from bentosync.store.summary import Summary
@@ -63,6 +64,16 @@ class Store:
         self._catalog = Catalog(self.layout)
         self._commit = Commit(self.layout, self._disk, self._locks)
         self._now_ns = now_ns
+
+    @property
+    def home(self) -> Path:
+        """The folder that holds `models`."""
+        return self.layout.home
+
+    @property
+    def owner(self) -> str:
+        """The random id of this store."""
+        return owner_id(self.layout.state)
 
     # --- reading ------------------------------------------------------------------------------------------------------
 
@@ -314,6 +325,34 @@ class Store:
         if fresh != known:
             self._remember(model.tag, fresh)
         return described.manifest
+
+    def known(self, model: Model) -> Mapping[str, FileEntry]:
+        """By path, the digests of files that need not be read to know them: their stamps still hold."""
+        known = self.record(model.tag)
+        return {} if known is None else proof.known_entries(Path(model.path), known)
+
+    def remember(
+        self, model: Model, digested: Mapping[str, tuple[FileEntry, Stamp | None]], directories: Iterable[str]
+    ) -> Manifest:
+        """The manifest of a version whose files somebody else read and digested; it is remembered like a described one.
+
+        Args:
+            model: The version.
+            digested: By path, every file's entry, and the stamp it had while it was read if that was settled.
+            directories: Its empty folders.
+
+        Raises:
+            UnsafeInput: No manifest can describe it.
+            Conflict: A small file changed since it was digested.
+        """
+        root = Path(model.path)
+        with translated(f"reading {model.tag}"):
+            manifest = proof.compose(root, model.info, directories, (entry for entry, _ in digested.values()))
+        stamps = {path: stamp for path, (_, stamp) in digested.items() if stamp is not None}
+        known = self.record(model.tag)
+        origin = known.origin if known is not None and known.manifest == manifest else None
+        self._remember(model.tag, Record(manifest, stamps, origin))
+        return manifest
 
     def check(self, model: Model, *, strength: Strength, progress: Progress = proof.silent) -> Sequence[Damage]:
         """Every way in which a version differs from its remembered manifest; nothing means it is whole.

@@ -77,8 +77,10 @@ class PushRecord:
         files = value.get("files")
         if not isinstance(files, list) or not all(_is_file(row) for row in files):
             raise UnsafeInput(f"{key}: `files` is no list of [path, size]")
-        texts = (_text(value, member, key) for member in ("push", "version", "host", "owner", "started", "touched"))
-        return PushRecord(*texts, files=tuple((row[0], row[1]) for row in files))
+        push, version, host, owner, started, touched = (
+            _text(value, member, key) for member in ("push", "version", "host", "owner", "started", "touched")
+        )
+        return PushRecord(push, version, host, owner, started, touched, tuple((row[0], row[1]) for row in files))
 
 
 def describe(reference: Reference) -> str:

@@ -39,7 +39,7 @@ async def newest(remote: Remote, name: str) -> Tag | None:
         head = _Head(min(stat.size, _CARD_BYTES))
         await remote.read_range(stat.key, 0, head.size, head)
         try:
-            card = decode.card(head.data)
+            _, card = decode.card(head.data)
         except UnsafeInput:
             continue
         if found is None or _instant(card.created) > found[0]:
@@ -57,25 +57,26 @@ async def advance(remote: Remote, name: str, pointer: Pointer, *, exclusive: boo
     """
     key = keys.latest_key(name)
     for _ in range(_TRIES_MAX):
+        etag: str | None
         try:
             current = await read(remote, name)
         except UnsafeInput:
             # Broken: replace whatever lies there.
-            current, condition = None, IfMatch((await remote.stat(key)).etag)
+            current, etag = None, (await remote.stat(key)).etag
         else:
-            condition = IfMatch(current[1]) if current else IfAbsent()
+            etag = current[1] if current else None
         if current and not await _gives_way(remote, name, current[0], pointer):
             return
         try:
-            await remote.write(key, pointer.encode(), condition=_when(exclusive, condition))
+            await remote.write(key, pointer.encode(), condition=_if_unchanged(etag) if exclusive else None)
             return
         except Conflict:
             continue
     raise Conflict(f"{key} changed on each of {_TRIES_MAX} tries", hint="push again in a moment")
 
 
-def _when(exclusive: bool, condition: Condition) -> Condition:
-    return condition if exclusive else None
+def _if_unchanged(etag: str | None) -> Condition:
+    return IfAbsent() if etag is None else IfMatch(etag)
 
 
 async def _gives_way(remote: Remote, name: str, current: Pointer, new: Pointer) -> bool:

@@ -95,7 +95,7 @@ class _Push:
         claimed = await claim(self._remote, self._tag, files, owner=self._store.owner, exclusive=self._exclusive)
         async with engine.alongside(claimed.keep_alive()):
             tally = await self._send(tree, claimed)
-        manifest = await asyncio.to_thread(self._store.remember, self._model, tally.entries, tree.directories)
+        manifest = await asyncio.to_thread(self._store.remember, self._model, tally.digested, tree.directories)
         return await self._publish(manifest, claimed, existing, tally)
 
     async def _existing(self) -> Resolved | None:

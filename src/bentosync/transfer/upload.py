@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import os
+import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -21,6 +22,7 @@ from bentosync.manifest.values import BLOCK_BYTES, FileEntry
 from bentosync.native.checksum import Checksum
 from bentosync.native.checksum import named as checksum_named
 from bentosync.remote.contract import IfAbsent, Part, Remote, Stat, Upload
+from bentosync.store.record import Stamp
 from bentosync.store.tree import TreeFile
 from bentosync.transfer import engine, parts
 from bentosync.transfer.pool import BufferPool
@@ -41,12 +43,15 @@ class Source:
 
 @dataclass(slots=True)
 class Tally:
-    """What an upload moved. `on_sent` is called as bytes are safely stored, `reused` counts those that already were."""
+    """What an upload moved. `on_sent` is called as bytes are safely stored, `reused` counts those that already were.
+
+    `digested` holds every file's entry and its stamp; None if that was too young to be remembered.
+    """
 
     on_sent: Callable[[str, int], None]
     sent: int = 0
     reused: int = 0
-    entries: dict[str, FileEntry] = field(default_factory=dict)
+    digested: dict[str, tuple[FileEntry, Stamp | None]] = field(default_factory=dict)
 
 
 class Uploader:
@@ -79,7 +84,7 @@ class Uploader:
         self._checksum = checksum_named(name) if name else None
 
     async def send_all(self, sources: Sequence[Source]) -> None:
-        """Send every file, largest first; fill `tally.entries`.
+        """Send every file, largest first; fill `tally.digested`.
 
         Raises:
             IntegrityError: A source changed while it was read, or the store holds other bytes than were sent.
@@ -95,7 +100,7 @@ class Uploader:
                         await self._send_whole(source, reading)
                     else:
                         await self._send_parts(source, reading, fresh=restart > 0)
-                    self._tally.entries[source.file.path] = reading.entry()
+                    self._tally.digested[source.file.path] = (reading.entry(), reading.settled)
                 return
             except NotFound:
                 # The upload vanished under us (a lifecycle rule, another host's clean-up): begin a new one.
@@ -224,7 +229,8 @@ class _Reading:
     def __init__(self, source: Source) -> None:
         self._source = source
         self._fd = -1
-        self._before: tuple[int, ...] = ()
+        self._before: Stamp | None = None
+        self.settled: Stamp | None = None
         self.restart()
 
     def __enter__(self) -> _Reading:
@@ -233,7 +239,8 @@ class _Reading:
             self._fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
         except FileNotFoundError:
             raise self._changed("it is gone") from None
-        self._before = self._identity()
+        self._before = self.stamp()
+        self.settled = self._before if self._before.settled(time.time_ns()) else None
         return self
 
     def __exit__(self, *failure: object) -> None:
@@ -282,7 +289,7 @@ class _Reading:
 
     def entry(self) -> FileEntry:
         """The file's digests, once every byte was read; proves that the file did not change meanwhile."""
-        if self._identity() != self._before:
+        if self.stamp() != self._before:
             raise self._changed("its size or times differ from when the push began")
         if self._source.known is not None:
             return self._source.known
@@ -293,11 +300,12 @@ class _Reading:
         self._source = Source(self._source.root, self._source.file, self._source.key, known=entry)
         return entry
 
-    def _identity(self) -> tuple[int, ...]:
-        now = os.fstat(self._fd)
-        if now.st_size != self._source.file.size:
-            raise self._changed(f"it has {now.st_size} bytes instead of {self._source.file.size}")
-        return now.st_ino, now.st_size, now.st_mtime_ns, now.st_ctime_ns
+    def stamp(self) -> Stamp:
+        """The file's stamp as it is now. Raises `IntegrityError` if its size is another one."""
+        now = Stamp.of(os.fstat(self._fd))
+        if now.size != self._source.file.size:
+            raise self._changed(f"it has {now.size} bytes instead of {self._source.file.size}")
+        return now
 
     def _changed(self, how: str) -> IntegrityError:
         return IntegrityError(

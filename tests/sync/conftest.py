@@ -1,0 +1,20 @@
+from __future__ import annotations
+
+import uuid
+from pathlib import Path
+
+import pytest
+
+from bentosync.settings import RemoteSettings
+from tests.sync.scene import Scene
+
+
+@pytest.fixture(params=["file", "seaweed"])
+def scene(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Scene:
+    if request.param == "file":
+        return Scene(tmp_path, RemoteSettings(url=(tmp_path / "remote").as_uri()))
+    server = request.getfixturevalue("seaweed")
+    for name, value in server.environment.items():
+        monkeypatch.setenv(name, value)
+    url = f"s3://{server.bucket}/{uuid.uuid4().hex}"
+    return Scene(tmp_path, RemoteSettings(url=url, endpoint_url=server.endpoint_url))

@@ -165,7 +165,8 @@ async def _next(response: aiohttp.ClientResponse) -> bytes:
     with translated(response.url.host or ""):
         while True:
             chunk, ends_http_chunk = await response.content.readchunk()
-            if chunk or not ends_http_chunk:
+            # A reply without a body (HEAD, 204) reports the end of a chunk for ever.
+            if chunk or not ends_http_chunk or response.content.at_eof():
                 return chunk
 
 

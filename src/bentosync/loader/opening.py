@@ -7,8 +7,9 @@
 | CPU | any | force | staged |
 | CUDA | any | any | staged |
 
-Digests: with a record whose stamp holds, `auto` trusts the file; when the stamp does not hold a staged load proves
-every block it reads, and a mapped load, which reads nothing, warns once.
+Digests: with a record whose stamp holds, `auto` trusts the file. Where the stamp is missing (a file younger than two
+seconds has none) or does not hold, a staged load proves every block it reads; a mapped load, which reads nothing,
+warns once if the file did change.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from typing import Literal
 
 from bentosync.errors import IntegrityError, InvalidArgument
 from bentosync.loader.checkpoint import Checkpoint
-from bentosync.loader.device import Backend, backend_for, check_dtypes, parse_device, why_no_cuda
+from bentosync.loader.device import Backend, backend_for, parse_device, why_no_cuda
 from bentosync.loader.filesystem import is_network
 from bentosync.loader.options import Options
 from bentosync.loader.proof import Proof, Strength
@@ -71,7 +72,6 @@ def open_model(
     chosen = backend or _backend(asked)
     checkpoint = Checkpoint(resolved.path)
     try:
-        check_dtypes({spec.dtype for header in checkpoint.headers for spec in header.tensors})
         proving = asked.verify in ("full", "strong")
         local = not any(is_network(file.fileno()) for file in checkpoint.files)
         mapped = chosen.name == "cpu" and asked.staging == "auto" and local and not proving
@@ -107,17 +107,24 @@ def _proofs(
             f"verify={asked.verify!r}: nothing is recorded about {resolved.label} to check it against",
             hint="load a model of the store by its tag, or leave verify at auto",
         )
+    stamps = [record.stamps.get(_inside(resolved, file)) for file in checkpoint.files]
+    if mapped:
+        changed = [
+            file.path.name
+            for file, stamp in zip(checkpoint.files, stamps, strict=True)
+            if stamp not in (None, file.stamp)
+        ]
+        if changed:
+            asked.warn(f"{resolved.label} changed since it was recorded ({changed[0]}); `bentosync verify` checks it")
+        trusted = all(file.stamp == stamp for file, stamp in zip(checkpoint.files, stamps, strict=True))
+        return {}, "trusted" if trusted else "off"
     suspects = [
         index
-        for index, file in enumerate(checkpoint.files)
-        if asked.verify != "auto" or record.stamps.get(_inside(resolved, file)) != file.stamp
+        for index, (file, stamp) in enumerate(zip(checkpoint.files, stamps, strict=True))
+        if asked.verify != "auto" or file.stamp != stamp
     ]
     if not suspects:
         return {}, "trusted"
-    if mapped:
-        names = ", ".join(checkpoint.files[index].path.name for index in suspects[:3])
-        asked.warn(f"{resolved.label} changed since it was recorded ({names}); `bentosync verify` checks it")
-        return {}, "off"
     strength: Strength = "strong" if asked.verify == "strong" else "full"
     entries = {entry.path: entry for entry in record.manifest.files}
     proofs = {}

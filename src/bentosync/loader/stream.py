@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from types import TracebackType
 
 from bentosync.events import Started
-from bentosync.loader.device import Tensor
+from bentosync.loader.device import Tensor, check_dtypes
 from bentosync.loader.mapped import mapped_tensors
 from bentosync.loader.opening import Opening
 from bentosync.loader.report import Report
@@ -31,6 +31,7 @@ class TensorStream(Iterator[tuple[str, Tensor]]):
         self.report: Report | None = None
         self._opening = opening
         self._closes = closes
+        check_dtypes({want.dtype for want in wanted})
         self._steps = (mapped_tensors if opening.mapped else staged_tensors)(opening, wanted, began)
         if closes and opening.options.on_event is not None:
             files, total = len({want.file for want in wanted}), sum(want.size for want in wanted)

@@ -1,26 +1,17 @@
 """Ctrl-C and SIGTERM: the same orderly stop, told apart only by the exit status (130, 143).
 
-Outside an event loop the signal raises `Interrupted`, which is no `Exception`, so nothing swallows it. Inside, `run`
-says goodbye at once (the user sees that the key was heard), cancels the operation, which flushes its state, and gives
-it `GRACE_SECONDS`: what is on disk survives even a kill, so a thread deep in a hash is not waited for. A second signal
-quits on the spot. A handler is installed for both signals, so the same holds as PID 1 of a container.
+The signal raises `Interrupted`, which is no `Exception`, so nothing swallows it; around an event loop `running` takes
+over. A handler is installed for both signals, so the same holds as PID 1 of a container.
 """
 
 from __future__ import annotations
 
-import asyncio
 import os
 import signal
 import sys
-import threading
-from collections.abc import Callable, Coroutine
 from types import FrameType
-from typing import Any, TypeVar
-
-T = TypeVar("T")
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
-GRACE_SECONDS = 0.8
 
 
 class Interrupted(BaseException):
@@ -36,63 +27,6 @@ def install() -> None:
     """Make both signals raise `Interrupted` in the main thread."""
     for signum in SIGNALS:
         signal.signal(signum, _raise)
-
-
-def run(operation: Coroutine[Any, Any, T], farewell: Callable[[], None]) -> T:
-    """Run `operation` in an event loop of its own; a signal calls `farewell`, cancels, and raises `Interrupted`."""
-    stop = _Stop(farewell)
-    before = {signum: signal.signal(signum, stop.signalled) for signum in SIGNALS}
-    try:
-        with asyncio.Runner() as runner:
-            return runner.run(stop.watch(operation))
-    finally:
-        stop.settle()
-        for signum, handler in before.items():
-            signal.signal(signum, handler)
-
-
-class _Stop:
-    """One pending stop request: from the signal handler to the task that is cancelled."""
-
-    def __init__(self, farewell: Callable[[], None]) -> None:
-        self._farewell = farewell
-        self._signum: int | None = None
-        self._deadline: threading.Timer | None = None
-        self._wake: Callable[[], object] | None = None
-
-    async def watch(self, operation: Coroutine[Any, Any, T]) -> T:
-        task = asyncio.current_task()
-        loop = asyncio.get_running_loop()
-        assert task is not None
-
-        def stop() -> None:
-            self._farewell()
-            task.cancel()
-
-        # A handler may run between any two bytecodes, in the middle of a write to stderr too: so it only leaves a
-        # note, and the loop says the farewell.
-        self._wake = lambda: loop.call_soon_threadsafe(stop)
-        try:
-            return await operation
-        except BaseException:
-            if self._signum is not None:
-                raise Interrupted(self._signum, said=True) from None
-            raise
-
-    def signalled(self, signum: int, frame: FrameType | None) -> None:
-        if self._signum is not None or self._wake is None:
-            quit_now(128 + signum)
-            return
-        self._signum = signum
-        self._deadline = threading.Timer(GRACE_SECONDS, quit_now, (128 + signum,))
-        self._deadline.daemon = True
-        self._deadline.start()
-        self._wake()
-
-    def settle(self) -> None:
-        """The loop is closed: nobody is waited for any more."""
-        if self._deadline is not None:
-            self._deadline.cancel()
 
 
 def _raise(signum: int, frame: FrameType | None) -> None:

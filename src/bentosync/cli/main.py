@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import sys
-import traceback
 from collections.abc import Sequence
 from typing import Any, NoReturn
 
@@ -35,8 +34,19 @@ COMMANDS = {
 }
 
 
+class _ReaderGone(Exception):
+    """Whoever read our stdout closed it."""
+
+
 class Program(LazyGroup):
     """The root group: nothing a command raises leaves it unexplained."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run the command; a closed stdout is taken out of click's hands, which would call it a plain failure."""
+        try:
+            return super().invoke(ctx)
+        except BrokenPipeError:
+            raise _ReaderGone from None
 
     def main(self, args: Sequence[str] | None = None, prog_name: str | None = None, **extra: Any) -> NoReturn:  # type: ignore[override]
         """Run, report, exit."""
@@ -44,9 +54,9 @@ class Program(LazyGroup):
         session = Session(argv=tuple(argv))
         extra.pop("standalone_mode", None)
         try:
-            outcome = super().main(argv, prog_name or "bentosync", standalone_mode=False, obj=session, **extra)
+            outcome = super().main(argv, "bentosync", standalone_mode=False, obj=session, **extra)
             sys.stdout.flush()
-        except BrokenPipeError:
+        except (BrokenPipeError, _ReaderGone):
             _silence()
             sys.exit(exits.BROKEN_PIPE)
         except interrupt.Interrupted as stop:
@@ -88,6 +98,8 @@ def main() -> None:
 def _report(session: Session, error: Exception) -> int:
     failure = exits.diagnose(error)
     if (session.verbosity or 0) >= 2:
+        import traceback
+
         click.echo("".join(traceback.format_exception(error)), err=True, nl=False)
     hints = failure.hint.splitlines() if failure.hint else []
     if session.json or session.progress == "json":

@@ -18,11 +18,11 @@ T = TypeVar("T")
 
 def watched(session: Session, start: Callable[[Observer], Coroutine[Any, Any, T]]) -> tuple[T, Finished]:
     """Run the coroutine that `start` makes with a view as its observer; its result and its summary."""
-    from bentosync.cli import interrupt
+    from bentosync.cli.running import run
 
     view = view_for(session)
     try:
-        outcome = interrupt.run(start(view), lambda: _farewell(session, view))
+        outcome = run(start(view), lambda: _farewell(session, view))
     finally:
         view.close()
     assert view.account.finished is not None, "every push and pull ends with Finished"

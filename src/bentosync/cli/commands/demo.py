@@ -86,7 +86,9 @@ class Tour:
 
     def _moved(self, name: str, start: Callable[[Any], Any]) -> int:
         _, end = watched(self._session, start)
-        text = "up to date" if end.outcome == "up-to-date" else f"reused {amounts.brief(end.reused_bytes)}"
+        text = (
+            "up to date, nothing moved" if end.outcome == "up-to-date" else f"reused {amounts.brief(end.reused_bytes)}"
+        )
         self._step(name, end.moved_bytes, end.seconds, text)
         return end.moved_bytes
 

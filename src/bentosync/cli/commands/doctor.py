@@ -9,7 +9,7 @@ from importlib import metadata
 
 import click
 
-from bentosync.cli import amounts, exits, interrupt
+from bentosync.cli import amounts, exits
 from bentosync.cli.options import Command
 from bentosync.cli.session import Session, pass_session
 
@@ -97,6 +97,7 @@ def _torch(session: Session) -> Iterator[Finding]:
 
 def _remotes(session: Session) -> Iterator[Finding]:
     from bentosync.cli.probe import facts, reach
+    from bentosync.cli.running import run
 
     remotes = session.settings.remotes
     if not remotes:
@@ -107,7 +108,7 @@ def _remotes(session: Session) -> Iterator[Finding]:
             yield Finding("remote", f"{name}: {remote.url}{how}: not asked (offline)")
             continue
         try:
-            interrupt.run(reach(remote, session.settings), lambda: session.say("Interrupted."))
+            run(reach(remote, session.settings), lambda: session.say("Interrupted."))
         except Exception as error:
             failure = exits.diagnose(error)
             yield Finding("remote", f"{name}: {remote.url}{how}: {failure.code}: {failure.message}", ok=False)

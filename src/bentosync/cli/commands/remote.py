@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from bentosync.cli import amounts, interrupt, table
+from bentosync.cli import amounts, table
 from bentosync.cli.commands.config import config_path
 from bentosync.cli.config_file import edited
 from bentosync.cli.group import Lazy, LazyGroup
@@ -118,9 +118,10 @@ def test(session: Session, name: str | None) -> None:
     Shows what is used (endpoint, region, source of the credentials), whether conditional writes work, and a rate.
     """
     from bentosync.cli.probe import probe
+    from bentosync.cli.running import run
 
     chosen = session.chosen_remote(name)
-    found = interrupt.run(probe(chosen, session.settings), lambda: session.say("Interrupted."))
+    found = run(probe(chosen, session.settings), lambda: session.say("Interrupted."))
     if session.json:
         session.document(found.as_document())
         return

@@ -18,7 +18,7 @@ from pathlib import Path
 
 from bentosync.errors import BentoMLException, Busy, Conflict, LocalIOError, NotFound
 from bentosync.store.disk import MOUNT_HINT, Disk, translated
-from bentosync.store.fidelity import Modes
+from bentosync.store.fidelity import Modes, current_umask
 from bentosync.store.layout import Layout
 from bentosync.store.locks import Locks
 from bentosync.store.staging import Staging
@@ -78,13 +78,9 @@ class Commit:
         return self._locks.hold(self._layout.lock_path(name), seconds=seconds, what=f"model {name}")
 
     def modes(self) -> Modes:
-        """The modes new files and folders get here, found by making one."""
-        probe = self._trash.place()
-        self._disk.make_directory(probe)
-        umask = 0o777 & ~stat.S_IMODE(probe.stat().st_mode)
-        self._disk.remove_directory(probe)
+        """The modes new files and folders get here."""
         models = self._layout.models.stat()
-        return Modes(umask, models.st_gid if models.st_mode & stat.S_ISGID else None)
+        return Modes(current_umask(), models.st_gid if models.st_mode & stat.S_ISGID else None)
 
     def sync(self, root: Path, tree: Tree) -> None:
         """Put a whole tree on the disk: bytes first, then names."""

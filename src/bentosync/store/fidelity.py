@@ -47,6 +47,17 @@ class Modes:
             os.chmod(path, wanted)
 
 
+def current_umask() -> int:
+    """This process's umask, where possible without changing it for an instant under the feet of other threads."""
+    with contextlib.suppress(OSError), Path("/proc/self/status").open(encoding="ascii", errors="replace") as status:
+        for line in status:
+            if line.startswith("Umask:"):
+                return int(line.split()[1], 8)
+    umask = os.umask(0o077)
+    os.umask(umask)
+    return umask
+
+
 def settle(root: Path, modes: Modes) -> None:
     """Make the tree below `root` fit to keep, in place. Nobody else may write to it meanwhile.
 

@@ -44,7 +44,11 @@ class Staging:
             os.close(fd)
         tree = place / _TREE
         self._held[tree] = fd
-        self._disk.make_directory(tree)
+        try:
+            self._disk.make_directory(tree)
+        except OSError:
+            self.drop(tree)
+            raise
         return tree
 
     def drop(self, tree: Path) -> None:

@@ -11,6 +11,8 @@ from __future__ import annotations
 import contextlib
 import os
 import secrets
+import stat
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -20,6 +22,8 @@ from bentosync.store.layout import Layout
 from bentosync.tag import Tag
 
 _SWAP = "swap-"
+_FILE_SECONDS = 3600.0
+"""Age at which files go: a younger one may be a pointer that its writer is about to rename to where it belongs."""
 
 
 class Trash:
@@ -52,7 +56,10 @@ class Trash:
         self._disk.sync_directory(final.parent)
         self._disk.rename_new(new, final)
         self._disk.sync_directory(final.parent)
-        return self.take(old)
+        # From here on another process may empty the trash: the old life is garbage.
+        with contextlib.suppress(FileNotFoundError):
+            return self.take(old)
+        return old
 
     def retire(self, tag: Tag) -> None:
         """Forget unfinished swaps of a version that is about to be deleted, or it would come back."""
@@ -79,10 +86,12 @@ class Trash:
         for path in self._entries():
             if path in keep:
                 continue
-            if path.is_dir() and not path.is_symlink():
-                self._disk.remove_tree(path)
-            else:
-                self._disk.unlink(path)
+            with contextlib.suppress(FileNotFoundError):
+                status = path.lstat()
+                if stat.S_ISDIR(status.st_mode):
+                    self._disk.remove_tree(path)
+                elif time.time() - status.st_mtime > _FILE_SECONDS:
+                    self._disk.unlink(path)
 
     def _swaps(self) -> Iterator[tuple[Path, Tag]]:
         for path in self._entries():

@@ -18,7 +18,7 @@ from typing import Any, NoReturn
 
 from bentosync.errors import UnsafeInput
 from bentosync.manifest import paths
-from bentosync.manifest.layout import DTYPE_BITS, HEADER_BYTES_MAX, TENSORS_MAX, check_rows
+from bentosync.manifest.layout import DTYPE_BITS, HEADER_BYTES_MAX, TENSORS_MAX, check_rows, name_fault
 from bentosync.manifest.lexis import INTEGER, NUMBER, SPACE, STRING, unescaped
 from bentosync.manifest.values import TensorSpec
 
@@ -130,10 +130,20 @@ def parse_index(data: bytes | bytearray | memoryview) -> dict[str, str]:
     if not isinstance(shards, dict) or not shards:
         raise UnsafeInput("safetensors index: weight_map is missing, empty or not an object")
     for name, shard in shards.items():
-        if not isinstance(shard, str) or not shard.endswith(".safetensors") or "/" in shard:
-            raise UnsafeInput(f"safetensors index: tensor {name[:200]!a} is in {str(shard)[:200]!a}, not a plain name")
-        paths.check(shard)
+        fault = name_fault(name) or _shard_fault(shard)
+        if fault is not None:
+            raise UnsafeInput(f"safetensors index: tensor {name[:200]!a} {fault}")
     return shards
+
+
+def _shard_fault(shard: object) -> str | None:
+    if not isinstance(shard, str) or not shard.endswith(".safetensors") or "/" in shard:
+        return f"is in {str(shard)[:200]!a}, not a plain *.safetensors"
+    try:
+        paths.check(shard)
+    except UnsafeInput as error:
+        return f"is in {error.message}"
+    return None
 
 
 class _Scanner:

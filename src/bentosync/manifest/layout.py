@@ -63,13 +63,21 @@ def check_rows(rows: Iterable[TensorSpec], data_bytes: int) -> None:
         raise UnsafeInput(f"the tensors end at byte {position} of a data section of {data_bytes} bytes")
 
 
-def _row_fault(row: TensorSpec) -> str | None:
-    if not row.name:
+def name_fault(name: str) -> str | None:
+    """What is wrong with the name of a tensor, if anything."""
+    if not name:
         return "has no name"
-    if len(row.name) > NAME_BYTES_MAX or _CONTROL.search(row.name) or len(row.name.encode()) > NAME_BYTES_MAX:
+    if len(name) > NAME_BYTES_MAX or _CONTROL.search(name) or len(name.encode()) > NAME_BYTES_MAX:
         return f"has a name that holds control characters or is over {NAME_BYTES_MAX} bytes"
-    if row.name == "__metadata__":
+    if name == "__metadata__":
         return "has a reserved name"
+    return None
+
+
+def _row_fault(row: TensorSpec) -> str | None:
+    fault = name_fault(row.name)
+    if fault is not None:
+        return fault
     bits = DTYPE_BITS.get(row.dtype)
     if bits is None:
         return f"has the unknown dtype {row.dtype[:40]!a}"

@@ -13,6 +13,7 @@ from click.exceptions import NoArgsIsHelpError
 from bentosync.cli import exits, interrupt
 from bentosync.cli.group import Lazy, LazyGroup
 from bentosync.cli.session import Session
+from bentosync.errors import BatchFailed
 
 _COMMANDS = "bentosync.cli.commands"
 
@@ -101,19 +102,31 @@ def _report(session: Session, error: Exception) -> int:
         import traceback
 
         click.echo("".join(traceback.format_exception(error)), err=True, nl=False)
-    hints = failure.hint.splitlines() if failure.hint else []
-    if session.json or session.progress == "json":
+    parts = error.failures if isinstance(error, BatchFailed) else ()
+    if session.json or session.lines_are_json or session.progress == "json":
         import json
 
-        document = {"v": 1, "event": "error", "code": failure.code, "message": failure.message, "try": hints,
-                    "exit": failure.status}  # fmt: skip
+        document = {"v": 1, "event": "error", **_document(failure)}
+        if parts:
+            document["failures"] = [{"what": what, **_document(exits.diagnose(part))} for what, part in parts]
         click.echo(json.dumps(document, ensure_ascii=False), err=True)
         return failure.status
-    title = click.style(f"error[{failure.code}]:", fg="red", bold=True)
-    click.echo(f"{title} {failure.message}", err=True, color=session.colorful)
-    for index, hint in enumerate(hints):
-        click.echo(f"  {'try:' if index == 0 else '    '} {hint}", err=True)
+    for what, part in parts:
+        _say(session, exits.diagnose(part), f"{what}: ")
+    _say(session, failure)
     return failure.status
+
+
+def _document(failure: exits.Failure) -> dict[str, Any]:
+    hints = failure.hint.splitlines() if failure.hint else []
+    return {"code": failure.code, "message": failure.message, "try": hints, "exit": failure.status}
+
+
+def _say(session: Session, failure: exits.Failure, what: str = "") -> None:
+    title = click.style(f"error[{failure.code}]:", fg="red", bold=True)
+    click.echo(f"{title} {what}{failure.message}", err=True, color=session.colorful)
+    for index, hint in enumerate(failure.hint.splitlines() if failure.hint else ()):
+        click.echo(f"  {'try:' if index == 0 else '    '} {hint}", err=True)
 
 
 def _silence() -> None:

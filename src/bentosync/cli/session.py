@@ -38,6 +38,8 @@ class Session:
     json: bool | None = None
     progress: ProgressMode | None = None
     color: str | None = None
+    lines_are_json: bool = False
+    """Whether stderr is read by a program, so that nothing but JSON lines may go there."""
 
     @cached_property
     def resolved(self) -> Resolved:
@@ -87,6 +89,7 @@ class Session:
     def start(self, context: click.Context) -> None:
         """Make colour and logging follow the flags; called before a command runs."""
         context.color = self.colorful
+        self.lines_are_json = self.settings.progress == "json"
         level = LEVELS[self.settings.log] if not self.verbosity else LEVELS["info" if self.verbosity == 1 else "debug"]
         logger = logging.getLogger("bentosync")
         logger.handlers[:] = [_StderrHandler()]
@@ -94,7 +97,7 @@ class Session:
 
     def say(self, text: str = "") -> None:
         """A line for the person at the terminal."""
-        if not self.quiet:
+        if not self.quiet and not self.lines_are_json:
             click.echo(text, err=True)
 
     def result(self, text: str) -> None:

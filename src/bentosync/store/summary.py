@@ -26,7 +26,8 @@ _WORD = (
     r"(?!(?i:y|yes|n|no|true|false|on|off|null)(?:$|:))"
     r"(?=[a-zA-Z]|\d[\w.+-]*[g-wyzG-WYZ])\w(?:[\w./+-]| (?=[\w./+-]))*"
 )
-_SCALAR = rf"(?:{_WORD}|'[^'\n]*')"
+_DOTTED = r"\d+(?:\.\d+){2,}"
+_SCALAR = rf"(?:{_WORD}|{_DOTTED}|'[^'\n]*')"
 _LINES = re.compile(
     rf"name: ({_SCALAR})$\n"
     rf"version: ({_SCALAR})$\n"

@@ -20,6 +20,7 @@ from bentosync.errors import UnsafeInput
 from bentosync.manifest import paths
 from bentosync.manifest.layout import DTYPE_BITS, HEADER_BYTES_MAX, TENSORS_MAX, check_rows, name_fault
 from bentosync.manifest.lexis import INTEGER, NUMBER, SPACE, STRING, unescaped
+from bentosync.manifest.refusal import about
 from bentosync.manifest.values import TensorSpec
 
 __all__ = ["DTYPE_BITS", "HEADER_BYTES_MAX", "Header", "TensorSpec", "header_bytes", "parse_header", "parse_index",
@@ -89,14 +90,12 @@ def parse_header(data: bytes | bytearray | memoryview, file_size: int) -> Header
         UnsafeInput: The message says what is wrong and at which tensor; it does not know the file.
     """
     data_offset = LENGTH_BYTES + header_bytes(data[:LENGTH_BYTES], file_size)
-    if len(data) < data_offset:
-        raise UnsafeInput(f"safetensors header: {data_offset} bytes needed, {len(data)} given")
-    specs, metadata = _Scanner(bytes(data[LENGTH_BYTES:data_offset])).scan()
-    specs.sort(key=lambda spec: (spec.begin, spec.end, spec.name))
-    try:
+    with about("safetensors header"):
+        if len(data) < data_offset:
+            raise UnsafeInput(f"{data_offset} bytes needed, {len(data)} given")
+        specs, metadata = _Scanner(bytes(data[LENGTH_BYTES:data_offset])).scan()
+        specs.sort(key=lambda spec: (spec.begin, spec.end, spec.name))
         check_rows(specs, file_size - data_offset)
-    except UnsafeInput as error:
-        raise UnsafeInput(f"safetensors header: {error.message}") from None
     return Header(data_offset=data_offset, tensors=tuple(specs), metadata=metadata)
 
 
@@ -207,7 +206,7 @@ class _Scanner:
 
     def _fail(self, what: str) -> NoReturn:
         seen = self._header[self._position : self._position + 60]
-        raise UnsafeInput(f"safetensors header: {what}, at byte {self._position}: {seen!a}")
+        raise UnsafeInput(f"{what}, at byte {self._position}: {seen!a}")
 
 
 def _distinct(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

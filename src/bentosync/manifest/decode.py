@@ -13,6 +13,7 @@ import json
 import re
 from base64 import b64decode
 from collections.abc import Callable, Iterator
+from itertools import islice
 from typing import TypeVar
 
 import blake3
@@ -20,6 +21,7 @@ import blake3
 from bentosync.errors import IntegrityError, UnsafeInput
 from bentosync.manifest import encode, layout, rules
 from bentosync.manifest.lexis import INTEGER, NUMBER, STRING, unescaped
+from bentosync.manifest.refusal import about
 from bentosync.manifest.values import Card, Envelope, FileEntry, Manifest, Tensor, TensorTable
 
 Value = TypeVar("Value")
@@ -69,10 +71,11 @@ def body(data: bytes) -> Manifest:
         UnsafeInput: Malformed or over a limit.
     """
     lines, reader = _Lines(heads=1), _Body(None, None)
-    for line in lines.split(data):
-        reader.take(line)
-    lines.finish()
-    return reader.finish()
+    with about("manifest"):
+        for line in lines.split(data):
+            reader.take(line)
+        lines.finish()
+        return reader.finish()
 
 
 def card(head: bytes) -> tuple[Envelope, Card]:
@@ -81,13 +84,11 @@ def card(head: bytes) -> tuple[Envelope, Card]:
     Raises:
         UnsafeInput: They are malformed, too long, or cut off.
     """
-    lines = head[:HEAD_BYTES].split(b"\n", 2)
-    if len(lines) < 3:
-        raise UnsafeInput(f"manifest: no card within {len(head)} bytes")
-    for line in lines[:2]:
-        if len(line) >= rules.HEAD_LINE_BYTES_MAX:
-            raise UnsafeInput(f"manifest: a head line is longer than {rules.HEAD_LINE_BYTES_MAX} bytes")
-    return _envelope(lines[0] + b"\n"), _card(lines[1] + b"\n")
+    with about("manifest"):
+        lines = list(islice(_Lines(heads=2).split(head[:HEAD_BYTES]), 2))
+        if len(lines) < 2:
+            raise UnsafeInput(f"no card within {len(head)} bytes")
+        return _envelope(lines[0]), _card(lines[1])
 
 
 class Parser:
@@ -103,16 +104,18 @@ class Parser:
 
     def feed(self, chunk: bytes | bytearray | memoryview) -> None:
         """Take the next bytes; the buffer may be reused afterwards."""
-        for line in self._lines.split(chunk):
-            if self._envelope is None:
-                self._envelope = _envelope(line)
-            else:
-                self._body.take(line)
+        with about("manifest"):
+            for line in self._lines.split(chunk):
+                if self._envelope is None:
+                    self._envelope = _envelope(line)
+                else:
+                    self._body.take(line)
 
     def finish(self) -> tuple[Envelope, Manifest]:
         """The manifest, now that every byte was fed."""
-        self._lines.finish()
-        manifest = self._body.finish()
+        with about("manifest"):
+            self._lines.finish()
+            manifest = self._body.finish()
         assert self._envelope is not None
         return self._envelope, manifest
 
@@ -128,7 +131,7 @@ class _Lines:
     def split(self, chunk: bytes | bytearray | memoryview) -> Iterator[bytes]:
         self._total += len(chunk)
         if self._total > rules.MANIFEST_BYTES_MAX:
-            raise UnsafeInput(f"manifest: longer than {rules.MANIFEST_BYTES_MAX} bytes")
+            raise UnsafeInput(f"longer than {rules.MANIFEST_BYTES_MAX} bytes")
         data, start = bytes(chunk), 0
         while (end := data.find(b"\n", start) + 1) > 0:
             self._check(len(self._partial) + end - start)
@@ -142,11 +145,11 @@ class _Lines:
 
     def _check(self, length: int) -> None:
         if self._heads_left and length > rules.HEAD_LINE_BYTES_MAX:
-            raise UnsafeInput(f"manifest: a head line is longer than {rules.HEAD_LINE_BYTES_MAX} bytes")
+            raise UnsafeInput(f"a head line is longer than {rules.HEAD_LINE_BYTES_MAX} bytes")
 
     def finish(self) -> None:
         if self._partial:
-            raise UnsafeInput("manifest: the last line does not end with a line feed")
+            raise UnsafeInput("the last line does not end with a line feed")
 
 
 class _Body:
@@ -169,15 +172,15 @@ class _Body:
         elif line.startswith(b'{"directory"'):
             self._directories.append(_directory(line))
         elif self._directories:
-            raise UnsafeInput("manifest: a file after a directory")
+            raise UnsafeInput("a file after a directory")
         else:
             self._files.append(self._file(line))
         if len(self._files) + len(self._directories) > rules.ENTRIES_MAX:
-            raise UnsafeInput(f"manifest: more than {rules.ENTRIES_MAX} files and directories")
+            raise UnsafeInput(f"more than {rules.ENTRIES_MAX} files and directories")
 
     def finish(self) -> Manifest:
         if self._card is None:
-            raise UnsafeInput("manifest: ends before its card")
+            raise UnsafeInput("ends before its card")
         rules.check_tree(self._card, self._files, self._directories)
         return Manifest(
             card=self._card,
@@ -205,7 +208,7 @@ class _Body:
 def _envelope(line: bytes) -> Envelope:
     members = _object(line)
     if members.get("kind") != encode.KIND:
-        raise UnsafeInput("manifest: the first line is not the envelope of a manifest")
+        raise UnsafeInput("the first line is not the envelope of a manifest")
     _check_known(members)
     envelope = Envelope(
         push_id=_text(members, "push"),
@@ -226,7 +229,7 @@ def _check_known(members: dict[str, object]) -> None:
         return
     what = f"format {version}" if version > encode.FORMAT else f"features {str(needs)[:200]!a}"
     raise UnsafeInput(
-        f"manifest: needs a newer bentosync ({what}; this one knows format {encode.FORMAT})",
+        f"needs a newer bentosync ({what}; this one knows format {encode.FORMAT})",
         hint="pip install --upgrade bentosync",
     )
 
@@ -235,7 +238,7 @@ def _card(line: bytes) -> Card:
     members = _object(line)
     labels = members.get("labels", {})
     if not isinstance(labels, dict) or not all(isinstance(value, str) for value in labels.values()):
-        raise UnsafeInput("manifest: labels are not texts")
+        raise UnsafeInput("labels are not texts")
     card = Card(
         name=_text(members, "name"),
         version=_text(members, "version"),
@@ -253,14 +256,14 @@ def _card(line: bytes) -> Card:
 def _file(line: bytes, *, tensors_max: int) -> FileEntry:
     head = _FILE.match(line)
     if head is None:
-        raise UnsafeInput(f"manifest: not the line of a file: {line[:80]!a}")
+        raise UnsafeInput(f"not the line of a file: {line[:80]!a}")
     blocks, executable, inline, leaves, path, size, data_offset = head.groups()
     end, table = head.end(), None
     if data_offset is not None:
         rows, end = _rows(line, end, tensors_max)
         table = TensorTable(data_offset=int(data_offset), tensors=rows)
     if line[end:] != (b"}\n" if table is None else b"]}}\n"):
-        raise UnsafeInput(f"manifest: the line of a file goes wrong at byte {end}: {line[end : end + 80]!a}")
+        raise UnsafeInput(f"the line of a file goes wrong at byte {end}: {line[end : end + 80]!a}")
     return FileEntry(
         path=unescaped(path),
         size=int(size),
@@ -276,7 +279,7 @@ def _rows(line: bytes, position: int, count_max: int) -> tuple[tuple[Tensor, ...
     rows: list[Tensor] = []
     while (row := _ROW.match(line, position)) is not None:
         if len(rows) == count_max:
-            raise UnsafeInput(f"manifest: more than {layout.TENSORS_MAX} tensors")
+            raise UnsafeInput(f"more than {layout.TENSORS_MAX} tensors")
         name, dtype, shape, begin, end, fingerprint = row.groups()
         rows.append(
             Tensor(
@@ -298,7 +301,7 @@ def _rows(line: bytes, position: int, count_max: int) -> tuple[tuple[Tensor, ...
 def _directory(line: bytes) -> str:
     found = _DIRECTORY.fullmatch(line)
     if found is None:
-        raise UnsafeInput(f"manifest: not the line of a directory: {line[:80]!a}")
+        raise UnsafeInput(f"not the line of a directory: {line[:80]!a}")
     return _canonical(line, unescaped(found[1]), encode.directory_line)
 
 
@@ -308,21 +311,21 @@ def _object(line: bytes) -> dict[str, object]:
     except (ValueError, RecursionError):
         value = None
     if not isinstance(value, dict):
-        raise UnsafeInput(f"manifest: not a JSON object: {line[:80]!a}")
+        raise UnsafeInput(f"not a JSON object: {line[:80]!a}")
     return value
 
 
 def _text(members: dict[str, object], key: str) -> str:
     value = members.get(key)
     if not isinstance(value, str):
-        raise UnsafeInput(f"manifest: {key} is missing or not a text")
+        raise UnsafeInput(f"{key} is missing or not a text")
     return value
 
 
 def _integer(members: dict[str, object], key: str) -> int:
     value = members.get(key)
     if type(value) is not int:  # bool is an int
-        raise UnsafeInput(f"manifest: {key} is missing or not an integer")
+        raise UnsafeInput(f"{key} is missing or not an integer")
     return value
 
 
@@ -330,10 +333,10 @@ def _unpacked(text: bytes) -> bytes:
     try:
         return b64decode(text, validate=True)
     except ValueError:
-        raise UnsafeInput(f"manifest: not base64: {text[:80]!a}") from None
+        raise UnsafeInput(f"not base64: {text[:80]!a}") from None
 
 
 def _canonical(line: bytes, value: Value, spell: Callable[[Value], bytes]) -> Value:
     if spell(value) != line:
-        raise UnsafeInput(f"manifest: not in canonical form, or with members of no meaning: {line[:80]!a}")
+        raise UnsafeInput(f"not in canonical form, or with members of no meaning: {line[:80]!a}")
     return value

@@ -12,6 +12,7 @@ from datetime import UTC, datetime
 
 from bentosync.errors import InvalidTag, UnsafeInput
 from bentosync.manifest import digests, encode, layout, paths
+from bentosync.manifest.refusal import about
 from bentosync.manifest.values import (
     BLOCK_BYTES,
     BLOCK_DIGEST_BYTES,
@@ -93,14 +94,12 @@ def check_file(entry: FileEntry) -> None:
     Raises:
         UnsafeInput: The message names the file and what is wrong with it.
     """
-    fault = _file_fault(entry)
-    if fault is not None:
-        raise UnsafeInput(f"file {entry.path[:200]!a}: {fault}")
-    if entry.tensors is not None:
-        try:
+    with about(f"file {entry.path[:200]!a}"):
+        fault = _file_fault(entry)
+        if fault is not None:
+            raise UnsafeInput(fault)
+        if entry.tensors is not None:
             _check_table(entry, entry.tensors)
-        except UnsafeInput as error:
-            raise UnsafeInput(f"file {entry.path[:200]!a}: {error.message}") from None
 
 
 def check_tree(card: Card, files: Collection[FileEntry], directories: Collection[str]) -> None:

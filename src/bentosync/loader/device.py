@@ -174,7 +174,7 @@ class _Cuda:
         try:
             with torch.cuda.stream(self._caller):  # a reader's thread has a current stream of its own
                 block = torch.empty(size, dtype=torch.uint8, device=self._device)
-        except torch.OutOfMemoryError:
+        except torch.cuda.OutOfMemoryError:
             free, total = torch.cuda.mem_get_info(self._device)
             raise OutOfMemory(
                 f"{self.name} has no room for {size} bytes more: {free} of {total} bytes are free",

@@ -18,7 +18,8 @@ NAMES = st.from_regex(re.compile(r"[a-z0-9]([-._a-z0-9]{0,61}[a-z0-9])?"), fullm
 PIN = "b3:" + "0123456789abcdef" * 4
 GRAMMAR = "a tag's name or version must consist of lowercase alphanumeric characters, '_', '-', or '.', "
 BAD_TAGS = [
-    "", " ", ":", "m:", "a/b", "m:v/1", "m:a:b", "-m", "m-", ".", "..", "m:..", "m\n", "m:v1\n", "ż", "a b", "m:-1", "_",
+    "", " ", ":", "m:", "a/b", "m:v/1", "m:a:b", "-m", "m-", ".", "..", "m:..", "m\n", "m:v1\n", "ż", "a b",
+    "m:-1", "_",
     "a" * 64, "m:" + "a" * 64, "a" * 70 + "/", "m:v\x00", "\x00", "m:Ż", "m::latest",
 ]  # fmt: skip
 
@@ -53,7 +54,9 @@ def test_any_text_is_a_tag_of_the_grammar_or_an_invalid_tag(text: str) -> None:
         return
     assert str(tag) == text.lower()
     for part in (tag.name, tag.version):
-        assert part is None or (0 < len(part) <= 63 and set(part) <= set(string.ascii_lowercase + string.digits + "-_."))
+        assert part is None or (
+            0 < len(part) <= 63 and set(part) <= set(string.ascii_lowercase + string.digits + "-_.")
+        )
 
 
 @given(st.lists(st.tuples(NAMES, st.none() | NAMES), max_size=20))
@@ -82,7 +85,10 @@ def test_messages_and_verdicts_are_bentomls_except_where_bentoml_is_wrong() -> N
     ("text", "message"),
     [
         ("a/b", f"a/b is not a valid BentoML tag: {GRAMMAR}and must start and end with an alphanumeric character"),
-        ("a" * 64, "a" * 64 + " is not a valid BentoML tag: a tag's name or version must be at most 63 characters in length"),
+        (
+            "a" * 64,
+            "a" * 64 + " is not a valid BentoML tag: a tag's name or version must be at most 63 characters in length",
+        ),
         ("m:v/1", "Invalid Tag m:v/1"),
         ("m:a:b", "Invalid Tag m:a:b"),
         ("m:", "m: contains trailing ':'. Maybe you meant to use `m::latest`?"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 from datetime import UTC, datetime
 from typing import Any
@@ -24,16 +25,18 @@ CASES = [
     "dict()",
     "dict(labels={'stage': 'dev', 'team': 'nlp'})",
     "dict(labels={'b': 1, 'a': True, 'none': None, 'f': 1.5})",
-    "dict(labels={'yes': 'no', 'n': 'null', 'd': '1', 'date': '2026-01-01', 'e': '', 's': ' x ', 'c': 'a: b', 'h': '#x'})",
+    "dict(labels={'yes': 'no', 'n': 'null', 'd': '1', 'date': '2026-01-01', 'e': ''})",
+    "dict(labels={'s': ' x ', 'c': 'a: b', 'h': '#x'})",
     "dict(labels={'uni': 'żółć 🚀', 'nl': 'a\\nb', 'tab': '\\t', 'q': \"'\\\"\", 'long': 'word ' * 60})",
-    "dict(metadata={'acc': 0.9, 'n': 3, 'big': 2**70, 'neg': -1, 'inf': float('inf'), 'nan': float('nan'), 'e': 1e300})",
+    "dict(metadata={'acc': 0.9, 'n': 3, 'big': 2**70, 'neg': -1, 'e': 1e300})",
+    "dict(metadata={'inf': float('inf'), 'nan': float('nan')})",
     "dict(metadata={'list': [1, [2, [3]]], 'tuple': (1, (2, 3)), 'dict': {'a': {'b': []}}, 'empty': {}, 'et': ()})",
     "dict(metadata={1: 'int key', 1.5: 'float key', True: 'bool key'})",
     "dict(metadata={'bytes': b'\\x00\\xff' * 40, 'when': datetime(2020, 1, 2, 3, 4, 5), 'day': date(2020, 1, 2)})",
     "dict(metadata={'same': [day, day], 'again': day})",
     "dict(metadata={'same': [shared, shared]})",
     "dict(metadata={'array': numpy.arange(6).reshape(2, 3), 'f': numpy.float32(0.5), 'b': numpy.bool_(True)})",
-    "dict(metadata={'s': numpy.str_('x'), 'zero': numpy.array(5), 'dt': numpy.datetime64('2020-01-01T00:00:00', 'us')})",
+    "dict(metadata={'s': numpy.str_('x'), 'zero': numpy.array(5), 'dt': numpy.datetime64('2020-01-01', 'us')})",
     "dict(metadata={'text': 'x' * 300, 'multi': 'line one\\nline two\\n', 'trail': 'a \\n b'})",
     "dict(signatures={'predict': {'batchable': True, 'batch_dim': 0}})",
     "dict(signatures={'predict': {'batchable': True}, 'transform': {'batchable': True}})",
@@ -43,7 +46,8 @@ CASES = [
     "dict(module='bentoml.sklearn', api_version='v2')",
     "dict(context=ModelContext('torch', {'torch': '2.13.0', 'numpy': '2'}, '1.4.39', '3.11.7'))",
     "dict(options={'a': 1, 'b': [1, 2], 'when': datetime(2020, 1, 1)})",
-    "dict(version='1')", "dict(version='1e3')", "dict(version='0x10')", "dict(version='no')", "dict(version='2026-01-01')",
+    "dict(version='1')", "dict(version='1e3')", "dict(version='0x10')", "dict(version='no')",
+    "dict(version='2026-01-01')",
     "dict(version='null')", "dict(version='1.5')", "dict(version='1_0')", "dict(name='y')", "dict(name='on')",
 ]  # fmt: skip
 
@@ -65,7 +69,8 @@ from datetime import date, datetime, timedelta, timezone
 import numpy
 day, shared = date(2020, 1, 2), [1, 2]
 def build(source, ModelInfo, ModelContext, ModelSignature, Tag):
-    values = dict(name='m', version='v1', module='', labels={}, options={}, metadata={}, signatures={}, api_version='v1',
+    values = dict(name='m', version='v1', module='', labels={}, options={}, metadata={},
+                  signatures={}, api_version='v1',
                   context=ModelContext('', {}, '1.4.39', '3.11.7'), creation_time=datetime.fromisoformat(created))
     values.update(eval(source, dict(globals(), ModelContext=ModelContext, ModelSignature=ModelSignature)))
     return ModelInfo(tag=Tag(values.pop('name'), values.pop('version')), **values)
@@ -139,7 +144,9 @@ LEAF = (
     TEXT | st.integers() | st.floats() | st.booleans() | st.binary(max_size=80) | st.dates()
     | st.datetimes(timezones=st.just(UTC) | st.none())
 )  # fmt: skip
-ENTRY = st.recursive(LEAF, lambda inner: st.lists(inner, max_size=4) | st.dictionaries(TEXT, inner, max_size=4), max_leaves=8)
+ENTRY = st.recursive(
+    LEAF, lambda inner: st.lists(inner, max_size=4) | st.dictionaries(TEXT, inner, max_size=4), max_leaves=8
+)
 
 
 def test_written_bytes_equal_bentomls_for_random_metadata_labels_and_signatures() -> None:
@@ -149,11 +156,17 @@ def test_written_bytes_equal_bentomls_for_random_metadata_labels_and_signatures(
     @given(
         st.dictionaries(TEXT, TEXT, max_size=4),
         st.dictionaries(TEXT | st.integers() | st.floats(allow_nan=False, allow_infinity=False), ENTRY, max_size=4),
-        st.dictionaries(TEXT, st.fixed_dictionaries({"batchable": st.booleans(), "batch_dim": st.integers(-2, 9)}), max_size=3),
+        st.dictionaries(
+            TEXT, st.fixed_dictionaries({"batchable": st.booleans(), "batch_dim": st.integers(-2, 9)}), max_size=3
+        ),
     )
     def collect(labels: Any, metadata: Any, signatures: Any) -> None:
         source = f"dict(labels={labels!r}, metadata={metadata!r}, signatures={signatures!r})"
-        for spelled, meant in (("datetime.datetime(", "datetime("), ("datetime.date(", "date("), ("datetime.timezone", "timezone")):
+        for spelled, meant in (
+            ("datetime.datetime(", "datetime("),
+            ("datetime.date(", "date("),
+            ("datetime.timezone", "timezone"),
+        ):
             source = source.replace(spelled, meant)
         sources.append("(lambda inf, nan: " + source + ")(float('inf'), float('nan'))")
 
@@ -162,7 +175,9 @@ def test_written_bytes_equal_bentomls_for_random_metadata_labels_and_signatures(
         assert model_yaml.dumps(ours(source)).decode() == expected, source
 
 
-BASE = model_yaml.dumps(ours("dict(labels={'a': 'b'}, metadata={'k': [1, 2]}, signatures={'p': {'batchable': True}})")).decode()
+BASE = model_yaml.dumps(
+    ours("dict(labels={'a': 'b'}, metadata={'k': [1, 2]}, signatures={'p': {'batchable': True}})")
+).decode()
 READABLE = [
     BASE,
     BASE + "future_key: 1\n",
@@ -175,14 +190,17 @@ READABLE = [
     BASE.replace("v1", "'77'", 1),
     BASE.replace("name: m", "name: M"),
     BASE.replace("labels:\n  a: b", "labels: &x {a: b}").replace("metadata:\n", "metadata:\n  again: *x\n"),
-    model_yaml.dumps(ours(CASES[15])).decode(),
+    model_yaml.dumps(ours("dict(signatures={'p': {'batchable': True}, 'q': {'batchable': True}})")).decode(),
 ]  # fmt: skip
 MALFORMED = [
-    "", "[]", "just text", "a: [", "\t", "name: m\n", BASE.replace("name: m\n", ""), BASE.replace("version: v1", "version: 1", 1),
-    BASE.replace("labels:\n  a: b", "labels:"), BASE.replace("labels:\n  a: b", "labels: [a]"), BASE.replace("options: {}\n", ""),
+    "", "[]", "just text", "a: [", "\t", "name: m\n", BASE.replace("name: m\n", ""),
+    BASE.replace("version: v1", "version: 1", 1),
+    BASE.replace("labels:\n  a: b", "labels:"), BASE.replace("labels:\n  a: b", "labels: [a]"),
+    BASE.replace("options: {}\n", ""),
     BASE.replace("api_version: v1\n", ""), BASE.replace("module: ''\n", ""), BASE.replace(CREATED, "yesterday"),
     BASE.replace("name: m", "name: a/b"), BASE.replace("metadata:\n  k:\n  - 1\n  - 2", "metadata:\n  k: null"),
-    BASE.replace("  framework_versions: {}\n", ""), BASE + "---\n" + BASE, BASE + "x: !!python/object/apply:os.getcwd []\n",
+    BASE.replace("  framework_versions: {}\n", ""),
+    BASE + "---\n" + BASE, BASE + "x: !!python/object/apply:os.getcwd []\n",
 ]  # fmt: skip
 
 
@@ -229,10 +247,8 @@ def test_a_hostile_document_is_refused_before_it_costs_anything(document: bytes,
 
 @given(st.binary(max_size=300))
 def test_any_bytes_are_read_or_refused_with_a_bentoml_exception(data: bytes) -> None:
-    try:
+    with contextlib.suppress(BentoMLException):
         model_yaml.loads(BASE.encode()[: len(data) * 2] + data)
-    except BentoMLException:
-        pass
 
 
 def test_reading_back_what_was_written_changes_nothing() -> None:

@@ -78,8 +78,14 @@ def tmp_path(tmp_path: Path) -> Iterator[Path]:
         yield Path(root)
 
 
-def sweep(tmp_path: Path, prepare: Callable[[Path], None], ritual: Callable[[Path, Disk], None],
-          check: Callable[[Path], str], *, exchanges: bool = True) -> list[str]:
+def sweep(
+    tmp_path: Path,
+    prepare: Callable[[Path], None],
+    ritual: Callable[[Path, Disk], None],
+    check: Callable[[Path], str],
+    *,
+    exchanges: bool = True,
+) -> list[str]:
     """The state `check` finds after a death before each call in turn, and after none."""
     states = []
     for nth in range(1, 200):
@@ -133,7 +139,9 @@ def test_a_killed_create_can_be_repeated(tmp_path: Path) -> None:
         assert Store(home).get("m").tag == Tag("m", "v1")
         return "there"
 
-    sweep(tmp_path, lambda home: home.mkdir(), lambda home, disk: void(create(Store(home, disk=disk), "m:v1", NEW)), check)
+    sweep(
+        tmp_path, lambda home: home.mkdir(), lambda home, disk: void(create(Store(home, disk=disk), "m:v1", NEW)), check
+    )
 
 
 @pytest.mark.parametrize("target", ["m:v2", "m"])
@@ -189,7 +197,9 @@ def test_a_version_deleted_after_an_interrupted_swap_does_not_come_back(tmp_path
 
 
 @pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EROFS])
-def test_a_disk_that_refuses_any_call_of_create_is_a_typed_error_and_leaves_no_half(tmp_path: Path, number: int) -> None:
+def test_a_disk_that_refuses_any_call_of_create_is_a_typed_error_and_leaves_no_half(
+    tmp_path: Path, number: int
+) -> None:
     def refuse() -> None:
         raise OSError(number, os.strerror(number))
 

@@ -41,7 +41,8 @@ def test_links_that_leave_the_tree_become_bytes_and_are_noted_once(
         (Path(model.path) / "hf").symlink_to(outside / "snapshot")
     found = listing(Path(model.path) / "hf")
     assert found == {
-        ".keep": b"", "model.safetensors": pattern(3000), "config.json": b"config", "more": None, "more/x": None, "more/x/y": b"deep",
+        ".keep": b"", "model.safetensors": pattern(3000), "config.json": b"config", "more": None, "more/x": None,
+        "more/x/y": b"deep",
     }  # fmt: skip
     assert no_links(Path(model.path))
     assert [record.message for record in caplog.records if "led out of" in record.message] != []
@@ -119,7 +120,7 @@ def test_a_setgid_models_folder_hands_its_group_down(store: Store) -> None:
     for path in ("", "d", "d/a", "model.yaml"):
         status = os.stat(model.path_of(path))
         assert status.st_gid == 12345
-        assert bool(status.st_mode & 0o2000) == os.path.isdir(model.path_of(path))
+        assert bool(status.st_mode & 0o2000) == Path(model.path_of(path)).is_dir()
 
 
 def test_an_executable_link_target_keeps_its_execute_bit(store: Store, tmp_path: Path) -> None:

@@ -49,9 +49,9 @@ def test_a_lock_of_another_process_is_waited_for_at_most_as_long_as_said_and_fre
     try:
         assert holder.stdout.readline() == "held\n"
         clock = Clock()
-        with pytest.raises(Busy, match="model m is in use"):
-            with Locks(clock=clock, sleep=clock.sleep).hold(path, seconds=30, what="model m"):
-                raise AssertionError
+        waiting = Locks(clock=clock, sleep=clock.sleep).hold(path, seconds=30, what="model m")
+        with pytest.raises(Busy, match="model m is in use"), waiting:
+            raise AssertionError
         assert clock.now == pytest.approx(30)
         assert not Locks().abandoned(path)
     finally:
@@ -64,9 +64,9 @@ def test_a_lock_of_another_process_is_waited_for_at_most_as_long_as_said_and_fre
 
 def test_two_lock_objects_of_one_process_exclude_each_other(tmp_path: Path) -> None:
     clock = Clock()
-    with Locks().hold(tmp_path / "m", seconds=1, what="x"):
-        with pytest.raises(Busy), Locks(clock=clock, sleep=clock.sleep).hold(tmp_path / "m", seconds=1, what="x"):
-            raise AssertionError
+    waiting = Locks(clock=clock, sleep=clock.sleep).hold(tmp_path / "m", seconds=1, what="x")
+    with Locks().hold(tmp_path / "m", seconds=1, what="x"), pytest.raises(Busy), waiting:
+        raise AssertionError
 
 
 def test_threads_take_turns(tmp_path: Path) -> None:

@@ -79,7 +79,9 @@ def test_a_stamp_younger_than_two_seconds_when_hashed_is_not_remembered(store: S
     assert set(again.stamps) == {"model.yaml", "weights.bin"}
 
 
-@pytest.mark.parametrize(("age", "settled"), [(0, False), (2 * SECOND - 1, False), (2 * SECOND, True), (-SECOND, False)])
+@pytest.mark.parametrize(
+    ("age", "settled"), [(0, False), (2 * SECOND - 1, False), (2 * SECOND, True), (-SECOND, False)]
+)
 def test_two_seconds_is_the_edge_and_the_future_is_young(age: int, settled: bool) -> None:
     assert Stamp(1, 1, 100 * SECOND, 0).settled(100 * SECOND + age) is settled
     assert Stamp(1, 1, 0, 100 * SECOND).settled(100 * SECOND + age) is settled
@@ -149,7 +151,7 @@ def test_a_file_that_changes_while_it_is_read_is_not_described(store: Store) -> 
     store.layout.record_path(model.tag).unlink()
 
     def meddle(count: int) -> None:
-        with open(model.path_of("a.bin"), "r+b") as file:
+        with Path(model.path_of("a.bin")).open("r+b") as file:
             file.seek(19 * MIB)
             file.write(b"!")
 
@@ -158,7 +160,9 @@ def test_a_file_that_changes_while_it_is_read_is_not_described(store: Store) -> 
 
 
 @pytest.mark.parametrize("swap", ["link", "pipe", "folder"])
-def test_a_file_swapped_for_something_else_is_refused_and_never_followed(store: Store, tmp_path: Path, swap: str) -> None:
+def test_a_file_swapped_for_something_else_is_refused_and_never_followed(
+    store: Store, tmp_path: Path, swap: str
+) -> None:
     model = create(store, "m:v1", {"a": pattern(10)})
     path = Path(model.path_of("a"))
     path.unlink()
@@ -170,7 +174,10 @@ def test_a_file_swapped_for_something_else_is_refused_and_never_followed(store: 
     else:
         path.mkdir()
     if swap == "folder":
-        assert {(damage.path, damage.kind) for damage in store.check(model, strength="full")} == {("a", "missing"), ("a", "extra")}
+        assert {(damage.path, damage.kind) for damage in store.check(model, strength="full")} == {
+            ("a", "missing"),
+            ("a", "extra"),
+        }
         return
     with pytest.raises(InvalidModel):
         store.describe(model)
@@ -186,7 +193,7 @@ def test_check_finds_every_flipped_byte_and_says_where(store: Store, strength: s
     model = create(store, "m:v1", {"a.bin": pattern(11 * MIB + 5), "b.bin": pattern(2 * MIB, 1), "empty": b""})
     assert store.check(model, strength=strength) == []  # type: ignore[arg-type]
     for offset in (0, 5 * MIB, 6 * MIB + 1, 11 * MIB + 4):
-        with open(model.path_of("a.bin"), "r+b") as file:
+        with Path(model.path_of("a.bin")).open("r+b") as file:
             file.seek(offset)
             old = file.read(1)
             file.seek(offset)
@@ -199,12 +206,14 @@ def test_check_finds_every_flipped_byte_and_says_where(store: Store, strength: s
 
 
 def test_check_reports_missing_extra_short_long_and_mode(store: Store) -> None:
-    model = create(store, "m:v1", {name: pattern(2 * MIB) for name in ("gone", "short", "long", "mode")} | {"d/keep": b""})
+    model = create(
+        store, "m:v1", {name: pattern(2 * MIB) for name in ("gone", "short", "long", "mode")} | {"d/keep": b""}
+    )
     os.mkdir(model.path_of("new-folder"))
     os.unlink(model.path_of("gone"))
     os.truncate(model.path_of("short"), MIB + 1)
     os.chmod(model.path_of("mode"), 0o755)
-    with open(model.path_of("long"), "ab") as file:
+    with Path(model.path_of("long")).open("ab") as file:
         file.write(b"more")
     Path(model.path_of("extra")).write_bytes(b"123")
     found = store.check(model, strength="full")
@@ -227,7 +236,7 @@ def test_strong_catches_what_a_forged_block_digest_hides(store: Store) -> None:
     model = create(store, "m:v1", {"a": pattern(2 * MIB)})
     known = store.record(model.tag)
     assert known is not None
-    with open(model.path_of("a"), "r+b") as file:
+    with Path(model.path_of("a")).open("r+b") as file:
         file.write(b"forged")
     forged = packed(Path(model.path_of("a")).read_bytes())[1]
     entries = tuple(replace(e, blocks=forged) if e.path == "a" else e for e in known.manifest.files)
@@ -257,7 +266,10 @@ def test_a_touched_but_whole_file_is_trusted_again_after_a_check(store: Store) -
 def test_progress_counts_every_byte_once(store: Store) -> None:
     model = create(store, "m:v1", {"a": pattern(9 * MIB + 1), "b": b""})
     size = sum(entry.size for entry in store.describe(model).files)
-    for run in (lambda add: store.describe(model, progress=add), lambda add: store.check(model, strength="full", progress=add)):
+    for run in (
+        lambda add: store.describe(model, progress=add),
+        lambda add: store.check(model, strength="full", progress=add),
+    ):
         counts: list[int] = []
         run(counts.append)
         assert sum(counts) == size

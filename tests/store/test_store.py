@@ -19,7 +19,6 @@ from bentosync.errors import (
     BentoMLException,
     Conflict,
     IntegrityError,
-    InvalidModel,
     InvalidTag,
     LocalIOError,
     MissingExtra,
@@ -190,7 +189,9 @@ def test_modes_are_those_of_new_files_plus_execute_and_never_set_user_id(store: 
             os.mkdir(model.path_of("closed"), 0o000)
     finally:
         os.umask(old)
-    modes = {name: stat.S_IMODE(os.stat(model.path_of(name)).st_mode) for name in ("tool", "secret", "suid", "closed", "")}
+    modes = {
+        name: stat.S_IMODE(os.stat(model.path_of(name)).st_mode) for name in ("tool", "secret", "suid", "closed", "")
+    }
     assert modes == {"tool": 0o750, "secret": 0o640, "suid": 0o750, "closed": 0o750, "": 0o750}
 
 
@@ -270,7 +271,9 @@ def test_one_bad_folder_never_hides_the_others_and_is_warned_about_once(
         with caplog.at_level(logging.WARNING, logger="bentosync"):
             assert [found.tag for found in read()] == [Tag("m", "good")]
         assert len(caplog.records) == 5
-    with pytest.raises(BentoMLException, match=r"^Failed to load bento model because it does not contain a 'model\.yaml'$"):
+    with pytest.raises(
+        BentoMLException, match=r"^Failed to load bento model because it does not contain a 'model\.yaml'$"
+    ):
         store.get("m:half")
     with pytest.raises(BentoMLException, match=r"^malformed model\.yaml"):
         store.get("m:garbage")

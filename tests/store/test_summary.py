@@ -13,7 +13,6 @@ from bentosync.formats import model_yaml
 from bentosync.formats.model_yaml import ModelContext, ModelInfo
 from bentosync.store import summary
 from bentosync.store.store import Store
-from bentosync.store.summary import summarize
 from bentosync.tag import Tag
 from tests.store.trees import create, pattern
 
@@ -33,7 +32,9 @@ def both(data: bytes) -> tuple[summary.Summary | None, summary.Summary]:
         return summary._taken(root, data), summary._parsed(root)
 
 
-@given(st.from_regex("[a-z0-9]([-._a-z0-9]{0,14}[a-z0-9])?", fullmatch=True), WORD, st.dictionaries(WORD, WORD, max_size=3))
+@given(
+    st.from_regex("[a-z0-9]([-._a-z0-9]{0,14}[a-z0-9])?", fullmatch=True), WORD, st.dictionaries(WORD, WORD, max_size=3)
+)
 @example("1", "y", {"no": "yes", "yes": "1"})
 @example("4p7r4nxgm2ahsax4", "bentoml.sklearn", {"stage": "dev"})
 @example("2026-11-22", "", {"a": "2001-12-14t21", "b": "0x1f", "c": "1e5", "d": "1_000", "e": "12e03", "f": "0b1"})
@@ -73,7 +74,7 @@ def test_summaries_carry_what_a_list_shows_with_sizes_as_they_are_now(tmp_path: 
     (first, _) = store.summaries()
     assert (first.tag, first.module, first.labels) == (Tag("m", "v1"), "x.y", {"stage": "dev"})
     assert first.size_bytes == model.file_size == 1000 + Path(model.path_of("model.yaml")).stat().st_size
-    with open(model.path_of("a"), "ab") as file:
+    with Path(model.path_of("a")).open("ab") as file:
         file.write(b"grown")
     assert store.summaries("m")[0].size_bytes == first.size_bytes + 5
     assert first.creation_time == store.get("m").creation_time

@@ -1,0 +1,240 @@
+"""The real BentoML 1.4.39 and bentosync on one folder: each uses what the other made, and both say the same things."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from bentosync import models
+from bentosync.errors import BentoMLException, InvalidArgument, NotFound
+from bentosync.store.store import Store
+from bentosync.tag import Tag
+from tests import real_bentoml
+from tests.store.trees import listing, pattern, write
+
+
+@pytest.fixture
+def home(tmp_path: Path) -> Path:
+    (tmp_path / "models").mkdir()
+    return tmp_path
+
+
+@pytest.fixture
+def store(home: Path) -> Store:
+    return Store(home)
+
+
+_LOOK = """
+import bentoml, os
+def seen(model):
+    files = {}
+    for folder, _, names in os.walk(model.path):
+        for name in names:
+            path = os.path.join(folder, name)
+            files[os.path.relpath(path, model.path)] = open(path, 'rb').read().hex()
+    info = model.info.to_dict()
+    return dict(tag=str(model.tag), size=model.file_size, files=files, labels=info['labels'],
+                created=info['creation_time'], metadata=info['metadata'], text=str(model),
+                objects=sorted(model.custom_objects))
+"""
+
+_MAKE = """
+import bentoml, os
+for tag in argument:
+    with bentoml.models.create(tag, labels={'stage': 'dev'}, metadata={'acc': 0.9, 'dims': (1, 2)},
+                               custom_objects={'vocabulary': {'a': 1}}, signatures={'p': {'batchable': True}}) as model:
+        os.makedirs(model.path_of('empty/folder'))
+        with open(model.path_of('weights.bin'), 'wb') as file:
+            file.write(bytes(range(256)) * 100)
+        os.symlink('weights.bin', model.path_of('alias.bin'))
+"""
+
+
+def test_bentoml_lists_gets_and_uses_what_bentosync_created(store: Store, home: Path) -> None:
+    pytest.importorskip("cloudpickle")
+    values: dict[str, Any] = {"labels": {"stage": "prod"}, "metadata": {"acc": 0.5}, "custom_objects": {"key": [1, 2]}}
+    for tag in ("m:v1", "m:v2", "n"):
+        with store.create(tag, **values) as model:
+            write(Path(model.path), {"weights.bin": pattern(5000), "d/x": b"x"})
+    seen = real_bentoml.run(
+        _LOOK + "result = dict(all=[seen(m) for m in bentoml.models.list()], latest=seen(bentoml.models.get('m')),"
+        "prefix=seen(bentoml.models.get('n:' + argument[:6])))", str(model.tag.version), home=home,
+    )  # fmt: skip
+    ours = store.list()
+    assert [found["tag"] for found in seen["all"]] == [str(found.tag) for found in ours]
+    assert (seen["latest"]["tag"], seen["prefix"]["tag"]) == ("m:v2", str(model.tag))
+    for theirs, mine in zip(seen["all"], ours, strict=True):
+        files = {path: data.hex() for path, data in listing(Path(mine.path)).items() if data is not None}
+        assert theirs["files"] == files
+        assert theirs["size"] == mine.file_size
+        assert (theirs["labels"], theirs["metadata"]) == (values["labels"], values["metadata"])
+        assert theirs["created"] == mine.creation_time.isoformat()
+        assert (theirs["text"], theirs["objects"]) == (str(mine), ["key"])
+
+
+def test_bentosync_lists_gets_describes_and_deletes_what_bentoml_created(store: Store, home: Path) -> None:
+    seen = real_bentoml.run(
+        _LOOK + _MAKE + "result = [seen(m) for m in bentoml.models.list()]", ["m:v1", "m:v2", "n"], home=home
+    )
+    mine = store.list()
+    assert [str(model.tag) for model in mine] == [found["tag"] for found in seen]
+    assert [str(found.tag) for found in store.summaries()] == [found["tag"] for found in seen]
+    assert store.get("m").tag == Tag("m", "v2")
+    for theirs, model in zip(seen, mine, strict=True):
+        files = {path: data.hex() for path, data in listing(Path(model.path)).items() if data is not None}
+        assert files == theirs["files"]
+        assert model.info.metadata == {"acc": 0.9, "dims": [1, 2]}
+        assert model.custom_objects == {"vocabulary": {"a": 1}}
+        manifest = store.describe(model)
+        assert manifest.directories == ("empty/folder",)
+        assert store.check(model, strength="strong") == []
+    assert [found.size_bytes for found in store.summaries()] == [found["size"] for found in seen]
+    store.delete("m:v2")
+    after = real_bentoml.run(
+        _LOOK + "result = [str(bentoml.models.get('m').tag)] + [str(m.tag) for m in bentoml.models.list()]", home=home
+    )
+    assert after == ["m:v1", "m:v1", seen[-1]["tag"]]
+
+
+def test_each_deletes_and_adds_beside_the_other_and_latest_stays_right(store: Store, home: Path) -> None:
+    with store.create("m:ours"):
+        pass
+    real_bentoml.run(_MAKE + "result = None", ["m:theirs"], home=home)
+    assert store.get("m").tag == Tag("m", "theirs")
+    with store.create("m:newest"):
+        pass
+    assert (
+        real_bentoml.run(
+            "import bentoml\nbentoml.models.delete('m:newest')\nresult = str(bentoml.models.get('m').tag)", home=home
+        )
+        == "m:theirs"
+    )
+    assert [str(model.tag) for model in store.list()] == ["m:ours", "m:theirs"]
+
+
+# What each side answers, as (exception type, message) or a value; `models` is bentoml.models or bentosync.models.
+QUESTIONS = [
+    "get('nope')", "get('nope:latest')", "get('nope:1')", "get('m:v')", "get('m:zz')", "list('nope')", "list('m:zz')",
+    "list('nope:1')", "list('m:latest')", "delete('m:zz')", "delete('nope:latest')", "delete('nope')",
+    "get('a/b')", "get('m:v/1')",
+    "get('m:')", "list('a/b')", "delete('m:a:b')", "get('half:1')", "get('bad:1')", "get('empty:1')",
+    "str(get('m:v1'))",
+    "repr(get('m:v1'))", "get('m:v1').load_model()", "get('m:v1').to_runner()", "get('m:v1').to_runnable()",
+    "get('m').tag", "get('m:latest').tag", "get(Tag('m')).tag", "get('M:V1').tag", "get('m:v1').path",
+    "get('m:v1').path_of('/a')",
+    "get('m:v1') == get('m:v1')", "get('m:v1').info.to_dict()", "get('m:v1').custom_objects", "get('m:v1').file_size",
+    "sorted(str(m.tag) for m in list('m'))", "Model(Tag('m'), '.', None)", "make('m:v1')", "make('a/b')",
+    "make('m:x', labels={1: 'a'})",
+    "make('m:x', metadata={'a': None})", "make('m:x', metadata={(1, 2): 'x'})",
+    "delete('p')", "get('p')", "get('alias', model_aliases={'alias': 'm:v1'}).tag",
+]  # fmt: skip
+
+_ANSWERS = """
+def answers(models, Tag, Model, questions):
+    def make(tag, **values):
+        with models.create(tag, **values) as model:
+            pass
+        return model.tag
+    scope = dict(get=models.get, list=models.list, delete=models.delete, Tag=Tag, Model=Model, make=make)
+    found = []
+    for question in questions:
+        try:
+            value = eval(question, scope)
+            found.append(['value', value if isinstance(value, (dict, bool, int)) or value is None else str(value)])
+        except Exception as error:
+            kinds = [kind.__name__ for kind in type(error).__mro__]
+            known = ('NotFound', 'InvalidArgument', 'BentoMLException', 'ValueError')
+            found.append([[name for name in known if name in kinds], str(error)])
+    return found
+"""
+
+
+def prepare(home: Path) -> None:
+    store = Store(home)
+    for tag in ("m:v1", "m:v2", "p:1"):
+        with store.create(tag, labels={"a": "b"}) as model:
+            write(Path(model.path), {"a": b"x"})
+    for name, content in (("half", None), ("bad", "[]"), ("empty", "")):
+        folder = home / "models" / name / "1"
+        folder.mkdir(parents=True)
+        if content is not None:
+            (folder / "model.yaml").write_text(content)
+
+
+def test_answers_messages_and_exception_types_are_bentomls(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    prepare(home)
+    theirs = real_bentoml.run(
+        "import bentoml, shutil, os\n" + _ANSWERS
+        + "shutil.copytree(os.environ['BENTOML_HOME'], os.environ['BENTOML_HOME'] + '-twin')\n"
+        + "result = answers(bentoml.models, bentoml.Tag, bentoml.Model, argument)", QUESTIONS, home=home,
+    )  # fmt: skip
+    (home / "models").rename(home / "gone")
+    (home.parent / f"{home.name}-twin" / "models").rename(home / "models")
+    monkeypatch.setenv("BENTOML_HOME", str(home))
+    scope: dict[str, Callable[..., Any]] = {}
+    exec(_ANSWERS, scope)
+    mine = scope["answers"](models, Tag, models.Model, QUESTIONS)
+    for question, their, my in zip(QUESTIONS, theirs, mine, strict=True):
+        if their[0] == "value":
+            assert my == their, question
+            continue
+        assert my[1] == their[1], question
+        # Ours may be of more families (an InvalidTag is a BentoMLException and a ValueError), never of fewer.
+        assert set(their[0]) <= set(my[0]), question
+
+
+def test_functions_take_a_store_and_settings_name_the_default(
+    home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("BENTOML_HOME", str(home))
+    monkeypatch.delenv("HOME", raising=False)
+    with models.create("m:v1", labels={"a": "b"}) as model:
+        write(Path(model.path), {"w": b"w"})
+    assert model.path == str(home / "models/m/v1")
+    other = Store(tmp_path / "other")
+    with models.create("m:v9", _model_store=other):
+        pass
+    assert [str(found.tag) for found in models.list(_model_store=other)] == ["m:v9"]
+    assert models.get("m").tag == Tag("m", "v1")
+    models.delete("m:v1")
+    with pytest.raises(NotFound):
+        models.get("m")
+
+
+def test_import_and_export_name_the_release_that_brings_them() -> None:
+    for call in (lambda: models.import_model("x"), lambda: models.export_model("m", "x")):
+        with pytest.raises(NotImplementedError, match=r"bentosync 0\.2"):
+            call()
+
+
+def test_bentoml_does_not_have_to_be_imported_or_installed(home: Path) -> None:
+    import subprocess
+    import sys
+
+    script = f"""
+import sys; sys.modules["bentoml"] = None
+from pathlib import Path; from bentosync.store.store import Store
+store = Store(Path({str(home)!r}))
+with store.create("m:v1"): pass
+print(store.get("m").info.context.bentoml_version, store.describe(store.get("m")).card.files)
+"""
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=60)
+    assert done.stdout.split() == ["1.4.39", "1"], done.stderr
+
+
+def test_a_module_of_the_users_own_gets_the_model(home: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    write(
+        tmp_path / "lib", {"my_framework.py": b"def load_model(model, scale=1): return (model.path_of('w'), scale)\n"}
+    )
+    monkeypatch.syspath_prepend(str(tmp_path / "lib"))
+    store = Store(home)
+    with store.create("m:v1", module="my_framework") as model:
+        pass
+    assert store.get("m").load_model(scale=2) == (model.path_of("w"), 2)
+    with pytest.raises(BentoMLException, match="BentoML's own Model"):
+        model.to_runner()
+    assert isinstance(model, models.Model)
+    assert not issubclass(NotFound, InvalidArgument)

@@ -14,6 +14,7 @@ import trustme
 
 from bentosync.errors import IntegrityError, InvalidArgument, NetworkError, RemoteError
 from bentosync.settings import TransferSettings
+from bentosync.wire.direct import DirectWire
 from bentosync.wire.exchange import Reply, Request, Wire
 from bentosync.wire.pooled import PooledWire
 from tests.servers.raw import Connection, RawServer, Received, Script, serve
@@ -23,7 +24,12 @@ Make = Callable[..., Wire]
 FAST = TransferSettings(jobs=4, connect_seconds=0.15, stall_seconds=0.15)
 
 
-@pytest.fixture(params=[PooledWire])
+def direct(transfer: TransferSettings, *, ca_bundle: str | None = None) -> Wire:
+    """Straight from the socket, with the full client behind it."""
+    return DirectWire(transfer, behind=PooledWire(transfer, ca_bundle=ca_bundle), ca_bundle=ca_bundle)
+
+
+@pytest.fixture(params=[PooledWire, direct])
 def make(request: pytest.FixtureRequest) -> Make:
     """One implementation of the contract."""
     implementation: Make = request.param
@@ -137,7 +143,8 @@ async def test_a_chunked_body_of_the_right_length_is_accepted(make: Make) -> Non
         await wire.receive(Request("GET", server.url), judge=wants(7), sink=sink)
         await wire.receive(Request("GET", server.url), judge=wants(7), sink=sink)
     assert bytes(sink.data) == b"abcdefgabcdefg"
-    assert server.connections == 1
+    # The direct wire gives a reply that is not plain up, and its host to the full client for good.
+    assert server.connections == (1 if make is PooledWire else 2)
 
 
 async def test_a_refused_reply_is_collected_and_the_sink_stays_empty(make: Make) -> None:

@@ -70,8 +70,10 @@ def _bucket(remote: RemoteSettings, transfer: TransferSettings, cache_dir: Path 
     from bentosync.remote.s3.client import Client
     from bentosync.remote.s3.probe import Probe
     from bentosync.remote.s3.s3 import S3Remote
+    from bentosync.wire.direct import DirectWire
     from bentosync.wire.pooled import PooledWire
 
     bucket = parse_bucket(remote.url)
-    wire = PooledWire(transfer, ca_bundle=remote.ca_bundle)
+    full = PooledWire(transfer, ca_bundle=remote.ca_bundle)
+    wire = DirectWire(transfer, behind=full, ca_bundle=remote.ca_bundle)
     return S3Remote(bucket, Client(remote, wire, bucket=bucket.name), wire, Probe(cache_dir))

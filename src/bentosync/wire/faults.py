@@ -6,6 +6,7 @@ The message names the host and what happened; never the path or query, which may
 from __future__ import annotations
 
 import contextlib
+import socket
 import ssl
 from collections.abc import Iterator
 
@@ -15,15 +16,15 @@ from bentosync.errors import BentoMLException, InvalidArgument, NetworkError, Re
 
 
 @contextlib.contextmanager
-def translated(host: str) -> Iterator[None]:
-    """Turn what the libraries raise while talking to `host` into our errors."""
+def translated(host: str, *, connecting: bool = False) -> Iterator[None]:
+    """Turn what the libraries raise while talking to `host` into our errors; `connecting`: no byte was sent yet."""
     try:
         yield
     except (aiohttp.ClientError, aiohttp.http.HttpProcessingError, OSError, ValueError) as error:
-        raise _translate(error, host) from error
+        raise translate(error, host, connecting=connecting) from error
 
 
-def _translate(error: Exception, host: str) -> BentoMLException:
+def translate(error: Exception, host: str, *, connecting: bool = False) -> BentoMLException:
     """The table, most special first: aiohttp's classes inherit from each other in many ways."""
     match error:
         case aiohttp.ClientConnectorCertificateError() | ssl.SSLCertVerificationError():
@@ -35,7 +36,7 @@ def _translate(error: Exception, host: str) -> BentoMLException:
             )
         case aiohttp.ClientConnectorSSLError() | ssl.SSLError():
             return NetworkError(f"TLS with {host} failed: {_reason(error)}")
-        case aiohttp.ClientConnectorDNSError():
+        case aiohttp.ClientConnectorDNSError() | socket.gaierror():
             return NetworkError(f"The name {host} cannot be resolved", hint="check the endpoint and the network")
         case aiohttp.ClientHttpProxyError():
             return NetworkError(
@@ -43,6 +44,8 @@ def _translate(error: Exception, host: str) -> BentoMLException:
                 hint="check HTTPS_PROXY and NO_PROXY",
             )
         case aiohttp.ConnectionTimeoutError():
+            return NetworkError(f"Connecting to {host} took too long")
+        case TimeoutError() if connecting:
             return NetworkError(f"Connecting to {host} took too long")
         case TimeoutError():
             return NetworkError(f"Nothing moved on the connection to {host} for too long")
@@ -54,6 +57,10 @@ def _translate(error: Exception, host: str) -> BentoMLException:
             return RemoteError(f"{host} sent a reply that is not HTTP: {_reason(error)}")
         case aiohttp.ClientPayloadError():
             return NetworkError(f"The reply of {host} ended early")
+        case OSError() if connecting:
+            return NetworkError(
+                f"Cannot connect to {host}: {_reason(error)}", hint="check the endpoint and the network"
+            )
         case aiohttp.InvalidURL() | ValueError():
             return InvalidArgument(f"The address of {host} cannot be used: {_reason(error)}")
         case _:

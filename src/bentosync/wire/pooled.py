@@ -11,20 +11,19 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import ssl
 from collections.abc import AsyncIterator
-from pathlib import Path
 from urllib.parse import urlsplit
 
 import aiohttp
 from yarl import URL
 
-from bentosync.errors import InvalidArgument, NetworkError, RemoteError
+from bentosync.errors import NetworkError, RemoteError
 from bentosync.settings import TransferSettings
 from bentosync.wire.buffers import Buffers
 from bentosync.wire.exchange import Judge, Reply, Request, Sink
 from bentosync.wire.faults import translated
 from bentosync.wire.proxies import proxy_for
+from bentosync.wire.trust import trusted
 
 # S3 closes a connection that was idle for 5 s or more; ours go first.
 _IDLE_SECONDS_MAX = 4.0
@@ -120,7 +119,7 @@ class PooledWire:
             connector = aiohttp.TCPConnector(
                 limit=2 * self._transfer.jobs + 8,
                 keepalive_timeout=_IDLE_SECONDS_MAX,
-                ssl=_trust(self._ca_bundle),
+                ssl=trusted(self._ca_bundle),
             )
             self._session = aiohttp.ClientSession(
                 connector=connector,
@@ -176,18 +175,3 @@ def _headers(response: aiohttp.ClientResponse) -> dict[str, str]:
 
 def _host(url: str) -> str:
     return urlsplit(url).netloc.rpartition("@")[2]
-
-
-def _trust(ca_bundle: str | None) -> ssl.SSLContext:
-    """The authorities to trust. Raises `InvalidArgument` if the bundle cannot be read."""
-    if ca_bundle is None:
-        return ssl.create_default_context()
-    try:
-        context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-        if Path(ca_bundle).is_dir():
-            context.load_verify_locations(capath=ca_bundle)
-        else:
-            context.load_verify_locations(cafile=ca_bundle)
-    except (OSError, ssl.SSLError) as error:
-        raise InvalidArgument(f"CA bundle {ca_bundle} cannot be read: {error}", hint="name a PEM file") from error
-    return context

@@ -9,11 +9,13 @@ import shutil
 import subprocess
 import sys
 import time
-import urllib.error
-import urllib.request
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+
+from botocore.auth import S3SigV4Auth
+from botocore.awsrequest import AWSRequest
+from botocore.credentials import Credentials
 
 from tests.servers.ports import free_ports
 
@@ -50,9 +52,10 @@ def seaweedfs(folder: Path) -> Iterator[S3Server]:
     options = [f"-{name}.port={port}" for name, port in ports.items()]
     options += [f"-{name}.port.grpc={port + 10_000}" for name, port in ports.items()]
     command = [
-        _program("weed"), "-logtostderr=true", "mini", f"-dir={folder}", "-ip=127.0.0.1", "-ip.bind=127.0.0.1", *options,
+        _program("weed"), "-logtostderr=true", "mini", f"-dir={folder}", "-ip=127.0.0.1", "-ip.bind=127.0.0.1",
+        *options,
         "-s3.port.iceberg=0", "-s3.port.lance=0", "-s3.autoCreateBucket=false", "-admin.ui=false", "-webdav=false",
-        "-master.telemetry=false", f"-bucket={server.bucket}",
+        "-master.telemetry=false",
     ]  # fmt: skip
     with _running(command, folder, server):
         yield server
@@ -64,8 +67,6 @@ def moto(folder: Path) -> Iterator[S3Server]:
     (port,) = free_ports(1)
     server = S3Server(f"http://127.0.0.1:{port}")
     with _running([_program("moto_server"), "-H", "127.0.0.1", "-p", str(port)], folder, server):
-        request = urllib.request.Request(f"{server.endpoint_url}/{server.bucket}", method="PUT")
-        urllib.request.urlopen(request, timeout=10).close()
         yield server
 
 
@@ -78,28 +79,33 @@ def _running(command: list[str], folder: Path, server: S3Server) -> Iterator[Non
             env={"PATH": os.environ["PATH"], "HOME": str(folder), **server.environment},
         )  # fmt: skip
     try:
-        _wait_until_ready(process, server, log)
+        _wait_for_bucket(process, server, log)
         yield
     finally:
         process.kill()
         process.wait()
 
 
-def _wait_until_ready(process: subprocess.Popen[bytes], server: S3Server, log: Path) -> None:
-    """An S3 error about the anonymous caller is as good a sign of life as a listing."""
+def _wait_for_bucket(process: subprocess.Popen[bytes], server: S3Server, log: Path) -> None:
+    """Make the bucket as soon as the server answers, and wait until it is there."""
     deadline = time.monotonic() + _START_SECONDS_MAX
     while time.monotonic() < deadline and process.poll() is None:
         with contextlib.suppress(OSError, http.client.HTTPException):
-            try:
-                urllib.request.urlopen(f"{server.endpoint_url}/{server.bucket}", timeout=2).close()
-            except urllib.error.HTTPError as error:
-                with error:
-                    if error.code in (403, 404):
-                        return
-            else:
+            _call(server, "PUT")
+            if _call(server, "HEAD") == 200:
                 return
         time.sleep(0.05)
-    raise RuntimeError(f"{Path(process.args[0]).name} did not start: {log.read_text(errors='replace')[-2000:]}")  # type: ignore[index,arg-type]
+    raise RuntimeError(f"{server.endpoint_url} did not start: {log.read_text(errors='replace')[-2000:]}")
+
+
+def _call(server: S3Server, method: str) -> int:
+    """The status of one request about the bucket, signed by botocore, which is not what we test."""
+    request = AWSRequest(method, f"{server.endpoint_url}/{server.bucket}")
+    S3SigV4Auth(Credentials(server.access_key, server.secret_key), "s3", "us-east-1").add_auth(request)
+    connection = http.client.HTTPConnection(server.endpoint_url.removeprefix("http://"), timeout=2)
+    with contextlib.closing(connection):
+        connection.request(method, f"/{server.bucket}", headers=dict(request.headers))
+        return connection.getresponse().status
 
 
 def _program(name: str) -> str:

@@ -64,7 +64,11 @@ class Upload:
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """One stored part, numbered from 1. `etag` is opaque unless `md5` is set, which holds the part's MD5."""
+    """One stored part, numbered from 1.
+
+    `checksum` or `md5`, if equal to that of local bytes, proves that they are what the part holds; a different `md5`
+    proves nothing, because only some stores use MD5 as ETag. `etag` is opaque.
+    """
 
     number: int
     size: int
@@ -156,7 +160,7 @@ class Remote(Protocol):
         ...
 
     async def list_parts(self, upload: Upload) -> list[Part]:
-        """Every part stored so far, by number. Raises `NotFound` if the upload is gone."""
+        """Every part stored so far, by number, each number once. Raises `NotFound` if the upload is gone."""
         ...
 
     async def complete_upload(self, upload: Upload, parts: Sequence[Part], *, checksum: bytes | None) -> str:
@@ -177,7 +181,10 @@ class Remote(Protocol):
         ...
 
     def list(self, prefix: str) -> AsyncIterator[Stat]:
-        """Every object whose key starts with `prefix`, in key order."""
+        """Every object whose key starts with `prefix`, each once.
+
+        In key order where the store lists so; SeaweedFS walks folders, and gives `m/a/b` before `m/a.txt`.
+        """
         ...
 
     async def delete(self, key: str) -> None:

@@ -20,7 +20,7 @@ from bentosync.errors import Conflict, IntegrityError, InvalidArgument, NotFound
 from bentosync.native import checksum as checksums
 from bentosync.remote import disk
 from bentosync.remote.contract import Condition, Entity, IfAbsent, IfMatch, Part, Properties, RangeSink, Stat, Upload
-from bentosync.remote.spool import Spool
+from bentosync.remote.spool import Spool, digest
 
 T = TypeVar("T")
 
@@ -92,7 +92,7 @@ class DirectoryRemote:
     ) -> str:
         """A synced temporary file, then link (`IfAbsent`) or rename under the lock."""
         buffers = [memoryview(data)] if isinstance(data, bytes) else data
-        return await self._run(key, self._write, key, buffers, condition)
+        return await self._run(key, self._write, key, buffers, condition, checksum)
 
     async def start_upload(self, key: str, *, size: int, part_bytes: int) -> Upload:
         """A preallocated file beside the objects."""
@@ -208,8 +208,10 @@ class DirectoryRemote:
             raise UnsafeInput(f"{key} in {self._properties.url} is not a regular file")
         return Stat(key, status.st_size, disk.etag(status), status.st_mtime)
 
-    def _write(self, key: str, buffers: Sequence[memoryview], condition: Condition) -> str:
+    def _write(self, key: str, buffers: Sequence[memoryview], condition: Condition, checksum: bytes | None) -> str:
         path = self._solid(key)
+        if checksum is not None and checksum != digest(buffers, self._checksum):
+            raise IntegrityError(f"{key} changed while it was written", retryable=True)
         temporary = disk.write_temporary(self._uploads, buffers)
         try:
             etag = disk.etag(os.lstat(temporary))
@@ -270,7 +272,7 @@ class DirectoryRemote:
                 if not is_folder and not entry.is_file(follow_symlinks=False):
                     continue
                 key = f"{folder}{entry.name}/" if is_folder else f"{folder}{entry.name}"
-                if key != f"{UPLOADS}/" and (key.startswith(prefix) or prefix.startswith(key)):
+                if key != f"{UPLOADS}/" and (key.startswith(prefix) or (is_folder and prefix.startswith(key))):
                     found.append(key)
         return sorted(found, key=os.fsencode)
 

@@ -95,7 +95,7 @@ class Spool:
         size = sum(buffer.nbytes for buffer in buffers)
         if not 1 <= number <= self.parts_total() or size != self.part_size(number):
             raise InvalidArgument(f"Part {number} of {self.key} has {size} bytes, not what the upload was started with")
-        if checksum is not None and checksum != _digest(buffers, kind):
+        if checksum is not None and checksum != digest(buffers, kind):
             raise IntegrityError(f"Part {number} of {self.key} changed while it was written", retryable=True)
         part = Part(number, size, secrets.token_hex(8), checksum)
         with self._gone_is_not_found():
@@ -174,7 +174,8 @@ def _preallocate(path: Path, size: int) -> None:
         os.close(descriptor)
 
 
-def _digest(buffers: Sequence[memoryview], kind: Checksum) -> bytes:
+def digest(buffers: Sequence[memoryview], kind: Checksum) -> bytes:
+    """The checksum of the buffers one after the other."""
     value = 0
     for buffer in buffers:
         value = kind.update(buffer, value)

@@ -149,7 +149,7 @@ def error(found: Fault, scene: Scene) -> BentoMLException:
         return InvalidArgument(f"{scene.host} cannot store {scene.what} ({told})")
     if status in (401, 403):
         return AuthError(
-            f"{scene.host} refuses {scene.what} in bucket {scene.bucket} to these credentials: {scene.credentials} ({told})",
+            f"{scene.host} refuses {scene.what} in bucket {scene.bucket} to credentials {scene.credentials} ({told})",
             hint="grant the permission, or use other credentials",
         )
     return _other(found, told, scene)

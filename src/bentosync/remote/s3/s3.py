@@ -162,7 +162,8 @@ class S3Remote:
             page = documents.parts(reply.body, self._checksum)
             found.extend(page.parts)
             marker = _onward(marker, page.next)
-        return sorted(found, key=lambda part: part.number)
+        latest = {part.number: part for part in found}  # SeaweedFS lists a replaced part beside its successor
+        return [latest[number] for number in sorted(latest)]
 
     async def complete_upload(self, upload: Upload, parts: Sequence[Part], *, checksum: bytes | None) -> str:
         """CompleteMultipartUpload if the key is free; an error inside a reply of success is an error."""

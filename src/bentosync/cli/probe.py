@@ -10,7 +10,7 @@ import time
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from bentosync.errors import IntegrityError
+from bentosync.errors import AuthError, IntegrityError
 from bentosync.remote.contract import Remote
 from bentosync.remote.open import open_remote
 from bentosync.settings import RemoteSettings, Settings
@@ -59,15 +59,23 @@ async def reach(chosen: RemoteSettings, settings: Settings) -> None:
         await remote.aclose()
 
 
-def facts(chosen: RemoteSettings) -> tuple[tuple[str, str], ...]:
-    """What the settings say about reaching the remote; never a secret."""
+async def facts(chosen: RemoteSettings) -> tuple[tuple[str, str], ...]:
+    """What is used to reach the remote; of credentials only the name of the place they come from."""
     if not chosen.url.startswith("s3:"):
         return ()
+    from bentosync.remote.s3.credentials import Chain
+
+    chain = Chain(chosen.profile)
+    try:
+        around = await chain.surroundings()
+        source = "none (anonymous)" if chosen.anonymous else (await chain.credentials()).source
+    except AuthError as error:
+        return (("credentials", error.message),)
     return (
-        ("endpoint", chosen.endpoint_url or "AWS"),
-        ("region", chosen.region or "by environment or profile"),
+        ("endpoint", chosen.endpoint_url or around.endpoint_url or "AWS"),
+        ("region", chosen.region or around.region or "not set"),
         ("addressing", chosen.addressing),
-        ("credentials", "none (anonymous)" if chosen.anonymous else credentials_source(chosen)),
+        ("credentials", source),
     )
 
 
@@ -89,14 +97,9 @@ async def _probe(remote: Remote, chosen: RemoteSettings) -> Probed:
     return Probed(
         name=chosen.name,
         url=remote.properties.url,
-        facts=facts(chosen),
+        facts=await facts(chosen),
         conditional=await remote.conditional_writes(),
         round_trip_seconds=answered - read,
         write_rate=PROBE_BYTES / (written - began),
         read_rate=PROBE_BYTES / (read - written),
     )
-
-
-def credentials_source(chosen: RemoteSettings) -> str:
-    """The name of the place the credentials come from; never the credentials."""
-    return f'profile "{chosen.profile}"' if chosen.profile else "botocore's chain"

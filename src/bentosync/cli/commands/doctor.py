@@ -100,15 +100,20 @@ def _remotes(session: Session) -> Iterator[Finding]:
     from bentosync.cli.running import run
 
     remotes = session.settings.remotes
+
+    def farewell() -> None:
+        session.say("Interrupted.")
+
     if not remotes:
         yield Finding("remotes", "none configured")
     for name, remote in sorted(remotes.items()):
-        how = "".join(f", {label} {value}" for label, value in facts(remote))
         if session.settings.offline and not remote.url.startswith("file:"):
-            yield Finding("remote", f"{name}: {remote.url}{how}: not asked (offline)")
+            yield Finding("remote", f"{name}: {remote.url}: not asked (offline)")
             continue
+        known = run(facts(remote), farewell)
+        how = "".join(f", {label} {value}" for label, value in known)
         try:
-            run(reach(remote, session.settings), lambda: session.say("Interrupted."))
+            run(reach(remote, session.settings), farewell)
         except Exception as error:
             failure = exits.diagnose(error)
             yield Finding("remote", f"{name}: {remote.url}{how}: {failure.code}: {failure.message}", ok=False)

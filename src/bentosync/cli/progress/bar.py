@@ -22,6 +22,8 @@ APPEAR_SECONDS = 0.5
 REDRAW_SECONDS = 0.1
 FILE_BARS_COLUMNS_MIN = 70
 PATH_COLUMNS = 36
+MARGIN_COLUMNS = 4
+"""Room for the terminal's echo of ^C: at the edge it would wrap and move every bar down a line."""
 ERASE = "\r\x1b[K"
 
 
@@ -60,6 +62,9 @@ class BarView(View):
         for bar in (*self._slots, self._total):
             if bar is not None:
                 bar.close()
+        if self._total is not None:
+            self._stream.write(ERASE)  # an echoed ^C stands behind the bar's end, where tqdm does not clear
+            self._stream.flush()
         self._slots, self._total = [], None
 
     def _draw(self, at: Snapshot) -> None:
@@ -79,10 +84,11 @@ class BarView(View):
 
     def _bar(self, position: int) -> Any:
         # delay keeps tqdm from drawing before the first real figures are set.
-        return tqdm(total=1, position=position, leave=False, file=self._stream, dynamic_ncols=True, delay=1e9)
+        return tqdm(total=1, position=position, leave=False, file=self._stream, delay=1e9)
 
     def _update(self, bar: Any, done: int, total: int, layout: str) -> None:
         bar.total, bar.n, bar.bar_format, bar.delay = max(total, 1), min(done, max(total, 1)), layout, 0
+        bar.ncols = shutil.get_terminal_size().columns - MARGIN_COLUMNS
         bar.refresh()
 
     def _print(self, text: str) -> None:

@@ -1,0 +1,129 @@
+"""Digests of the versions in a store, and the memory of them.
+
+What is remembered (`record`) only ever saves reading: it is used for files whose stamp proves that nothing changed, and
+losing it costs a pass over the files.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from bentosync.errors import NotFound, UnsafeInput
+from bentosync.formats.model_yaml import ModelInfo
+from bentosync.manifest.values import FileEntry, Manifest
+from bentosync.store import proof, record
+from bentosync.store.disk import Disk, translated
+from bentosync.store.layout import Layout
+from bentosync.store.model import Model
+from bentosync.store.proof import Damage, Described, Progress, Strength
+from bentosync.store.record import Record, Stamp
+from bentosync.store.tree import Tree
+from bentosync.tag import Tag
+
+_logger = logging.getLogger("bentosync")
+
+
+class Digests:
+    """The digests of one store's versions; `Store` documents the methods of the same names."""
+
+    def __init__(self, layout: Layout, disk: Disk, now_ns: Callable[[], int]) -> None:
+        self._layout = layout
+        self._disk = disk
+        self._now_ns = now_ns
+
+    def record(self, tag: Tag) -> Record | None:
+        """What is remembered about a version, if it is whole."""
+        path = self._layout.record_path(tag)
+        try:
+            if path.stat().st_size > record.BYTES_MAX:
+                return None
+            found = record.loads(path.read_bytes())
+        except OSError:
+            return None
+        same = found is not None and (found.manifest.card.name, found.manifest.card.version) == (tag.name, tag.version)
+        return found if same else None
+
+    def describe(self, model: Model, *, progress: Progress) -> Manifest:
+        """The manifest of a version as it lies there now."""
+        known = self.record(model.tag)
+        with translated(f"reading {model.tag}"):
+            described = proof.describe(Path(model.path), model.info, known, self._now_ns, progress)
+        origin = known.origin if known is not None and known.manifest == described.manifest else None
+        fresh = Record(described.manifest, described.stamps, origin)
+        if fresh != known:
+            self.note(model.tag, fresh)
+        return described.manifest
+
+    def known(self, model: Model) -> Mapping[str, FileEntry]:
+        """By path, the digests of files that need not be read to know them: their stamps still hold."""
+        known = self.record(model.tag)
+        return {} if known is None else proof.known_entries(Path(model.path), known)
+
+    def remember(
+        self, model: Model, digested: Mapping[str, tuple[FileEntry, Stamp | None]], directories: Iterable[str]
+    ) -> Manifest:
+        """The manifest of a version whose files somebody else read and digested."""
+        root = Path(model.path)
+        with translated(f"reading {model.tag}"):
+            manifest = proof.compose(root, model.info, directories, (entry for entry, _ in digested.values()))
+        stamps = {path: stamp for path, (_, stamp) in digested.items() if stamp is not None}
+        known = self.record(model.tag)
+        origin = known.origin if known is not None and known.manifest == manifest else None
+        self.note(model.tag, Record(manifest, stamps, origin))
+        return manifest
+
+    def check(self, model: Model, *, strength: Strength, progress: Progress) -> Sequence[Damage]:
+        """Every way in which a version differs from its remembered manifest."""
+        known = self.record(model.tag)
+        if known is None:
+            raise NotFound(
+                f"no digests of {model.tag} are remembered, so there is nothing to check it against",
+                hint=f"bentosync pull --force {model.tag}, or bentosync push {model.tag} to take it as it is",
+            )
+        now_ns = self._now_ns()
+        with translated(f"checking {model.tag}"):
+            damages, stamps = proof.check(Path(model.path), known.manifest, strength, progress)
+        proven = {path: stamp for path, stamp in stamps.items() if stamp.settled(now_ns)}
+        if proven != known.stamps:
+            self.note(model.tag, replace(known, stamps=proven))
+        return damages
+
+    def fresh(self, root: Path, info: ModelInfo) -> Described | None:
+        """Digests of a new tree while its pages are warm; none if no manifest can describe it (BentoML may hold it)."""
+        try:
+            return proof.describe(root, info, None, self._now_ns, proof.silent)
+        except UnsafeInput as error:
+            _logger.warning("%s is created but cannot be pushed: %s", info.tag, error)
+            return None
+
+    def settled_stamps(self, root: Path, listing: Tree) -> dict[str, Stamp]:
+        """The stamps of a tree's files that are old enough to be remembered."""
+        now_ns = self._now_ns()
+        stamps = {file.path: Stamp.of(os.lstat(root / file.path)) for file in listing.files}
+        return {path: stamp for path, stamp in stamps.items() if stamp.settled(now_ns)}
+
+    def note(self, tag: Tag, fresh: Record) -> None:
+        """Write the record, by rename and without fsync: a record lost or torn in a crash is as good as none."""
+        path = self._layout.record_path(tag)
+        scratch = path.with_name(f"{path.name}.{os.getpid()}.{time.monotonic_ns()}")
+        try:
+            self._disk.make_directory(path.parent)
+            scratch.write_bytes(record.dumps(fresh))
+            self._disk.rename(scratch, path)
+        except OSError as error:
+            _logger.debug("digests of %s are not remembered: %s", tag, error)
+            with contextlib.suppress(OSError):
+                scratch.unlink()
+
+    def forget(self, tag: Tag) -> None:
+        """Remember nothing about a version."""
+        path = self._layout.record_path(tag)
+        with contextlib.suppress(OSError):
+            self._disk.unlink(path)
+            self._disk.remove_directory(path.parent)

@@ -65,7 +65,7 @@ def write_options(parameters: Iterable[click.Parameter], ctx: click.Context, for
     own: list[tuple[str, str]] = []
     shared: list[tuple[str, str]] = []
     for parameter in parameters:
-        record = parameter.get_help_record(ctx)
+        record = None if isinstance(parameter, click.Argument) else parameter.get_help_record(ctx)
         if record is not None:
             (shared if isinstance(parameter, GlobalOption) else own).append(record)
     for title, records in (("Options", own), ("Global options", shared)):

@@ -15,6 +15,7 @@ import secrets
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Literal
 
 from bentosync.errors import Conflict, RemoteError
 from bentosync.remote.contract import Condition, IfAbsent, IfMatch, Remote
@@ -22,6 +23,7 @@ from bentosync.remote.contract import Condition, IfAbsent, IfMatch, Remote
 REMEMBERED_SECONDS = 7 * 24 * 3600.0
 
 _DOCUMENT_BYTES_MAX = 4096
+_NO_ETAG = f'"{"0" * 32}"'
 
 
 class Probe:
@@ -73,23 +75,19 @@ class Probe:
 async def _ask(remote: Remote) -> bool:
     key = f".bentosync-probe-{secrets.token_hex(8)}"
     try:
-        return (
-            await _took(remote, key, IfAbsent())
-            and not await _took(remote, key, IfAbsent())
-            and not await _took(remote, key, IfMatch(f'"{"0" * 32}"'))
-        )
+        outcomes = [await _outcome(remote, key, condition) for condition in (IfAbsent(), IfAbsent(), IfMatch(_NO_ETAG))]
     finally:
         await remote.delete(key)
+    return outcomes == ["stored", "refused", "refused"]
 
 
-async def _took(remote: Remote, key: str, condition: Condition) -> bool:
-    """Whether the write went through. A store that answers "not implemented" cannot be trusted with either."""
+async def _outcome(remote: Remote, key: str, condition: Condition) -> Literal["stored", "refused", "unsupported"]:
     try:
         await remote.write(key, b"bentosync asks whether this store honours conditional writes\n", condition=condition)
     except Conflict:
-        return False
+        return "refused"
     except RemoteError as error:
         if error.retryable:
             raise
-        return False
-    return True
+        return "unsupported"
+    return "stored"

@@ -1,0 +1,88 @@
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from urllib.parse import urlsplit
+
+import pytest
+from botocore import auth
+from botocore.awsrequest import AWSRequest
+from botocore.credentials import Credentials as BotoCredentials
+from hypothesis import given
+from hypothesis import strategies as st
+
+from bentosync.remote.s3 import address
+from bentosync.remote.s3.signing import EMPTY_SHA256, UNSIGNED_PAYLOAD, Credentials, Signer
+
+NOW = datetime(2026, 11, 22, 11, 12, 13, tzinfo=UTC)
+TEXT = st.text(st.characters(codec="utf-8", exclude_characters="\0"), min_size=1, max_size=30)
+
+
+def by_botocore(credentials: Credentials, method: str, url: str, headers: dict[str, str], payload: str) -> str:
+    """The Authorization header that botocore makes of the same request at the same time."""
+    request = AWSRequest(method, url, headers={**headers, "x-amz-content-sha256": payload})
+    signer = auth.S3SigV4Auth(
+        BotoCredentials(credentials.access_key, credentials.secret_key, credentials.token), "s3", "eu-west-3"
+    )
+    request.context["timestamp"] = NOW.strftime("%Y%m%dT%H%M%SZ")
+    request.headers["X-Amz-Date"] = request.context["timestamp"]
+    if credentials.token:
+        request.headers["X-Amz-Security-Token"] = credentials.token
+    text = signer.string_to_sign(request, signer.canonical_request(request))
+    signature = signer.signature(text, request)
+    signed = signer.signed_headers(signer.headers_to_sign(request))
+    scope = signer.scope(request)
+    return f"AWS4-HMAC-SHA256 Credential={scope}, SignedHeaders={signed}, Signature={signature}"
+
+
+@given(key=TEXT, name=TEXT, value=TEXT, token=st.none() | st.just("to/ken+="), virtual=st.booleans())
+def test_every_signature_is_the_one_botocore_makes(
+    key: str, name: str, value: str, token: str | None, virtual: bool
+) -> None:
+    credentials = Credentials("AKID", "sec/ret", token)
+    at = address.address(
+        "bucket", endpoint_url="http://s3.example:80", region="eu-west-3", addressing="virtual" if virtual else "path"
+    )
+    url = at.url(key, [(name, value), ("uploads", "")])
+    headers = {"range": "bytes=0-9", "if-match": '"abc  def"', "x-amz-checksum-crc32": "AAAAAA=="}
+    for payload in (EMPTY_SHA256, UNSIGNED_PAYLOAD):
+        ours = Signer().sign(
+            credentials, method="GET", url=url, headers=headers, payload=payload, region="eu-west-3", now=NOW
+        )
+        assert ours["Authorization"] == by_botocore(credentials, "GET", url, headers, payload)
+
+
+def test_the_key_of_the_day_follows_secret_day_and_region() -> None:
+    def sign(signer: Signer, secret: str, region: str, day: int) -> str:
+        return signer.sign(
+            Credentials("A", secret),
+            method="GET",
+            url="https://h/b/k",
+            headers={},
+            payload=EMPTY_SHA256,
+            region=region,
+            now=NOW.replace(day=day),
+        )["Authorization"]
+
+    one = Signer()
+    cases = [("s", "us-east-1", 22), ("s", "us-east-1", 22), ("t", "us-east-1", 22), ("t", "eu-west-1", 22)]
+    cases += [("t", "eu-west-1", 23), ("s", "us-east-1", 22)]
+    for secret, region, day in cases:
+        assert sign(one, secret, region, day) == sign(Signer(), secret, region, day)
+
+
+def test_credentials_do_not_show_their_secrets() -> None:
+    shown = repr(Credentials("AKIDVISIBLE", "thesecret", "thetoken", "env"))
+    assert "env" in shown
+    assert not any(word in shown for word in ("AKIDVISIBLE", "thesecret", "thetoken"))
+
+
+@pytest.mark.parametrize(("scheme", "port"), [("http", 80), ("https", 443)])
+def test_the_signed_host_has_no_default_port(scheme: str, port: int) -> None:
+    def sign(url: str) -> str:
+        return Signer().sign(
+            Credentials("A", "s"), method="GET", url=url, headers={}, payload=EMPTY_SHA256, region="r", now=NOW
+        )["Authorization"]
+
+    assert sign(f"{scheme}://host:{port}/k") == sign(f"{scheme}://host/k")
+    assert sign(f"{scheme}://host:{port + 1}/k") != sign(f"{scheme}://host/k")
+    assert urlsplit(f"{scheme}://host:{port}/k").port == port

@@ -1,6 +1,6 @@
 """AWS Signature Version 4 for S3, as pure functions and one small cache.
 
-botocore signs too, but a request costs it ten times as much, and it is slow to import. The key derived from the secret
+botocore signs too, but at six times the cost, and it is slow to import. The key derived from the secret
 is good for a day, so it is derived once. Tests hold every signature against botocore's.
 """
 

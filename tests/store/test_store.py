@@ -369,6 +369,20 @@ def test_delete_removes_a_damaged_version_and_leaves_damaged_siblings(store: Sto
     assert not (store.layout.models / "m").exists()
 
 
+def test_deleting_a_version_that_is_a_link_removes_the_link_and_nothing_else(store: Store, tmp_path: Path) -> None:
+    create(store, "m:v1"), create(store, "m:v2")
+    elsewhere = tmp_path / "elsewhere"
+    (store.layout.models / "m/v1").rename(elsewhere)
+    elsewhere.chmod(0o755)
+    (store.layout.models / "m/v1").symlink_to(elsewhere)
+    assert [str(model.tag) for model in store.list()] == ["m:v1", "m:v2"]
+    store.delete("m:v1")
+    assert [str(model.tag) for model in store.list()] == ["m:v2"]
+    assert (elsewhere / "weights.bin").read_bytes() == pattern(1000)
+    assert stat.S_IMODE(elsewhere.stat().st_mode) == 0o755
+    assert leftovers(store) == []
+
+
 # --- publish ----------------------------------------------------------------------------------------------------------
 
 

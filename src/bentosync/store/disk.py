@@ -113,6 +113,10 @@ class Disk:
 
     def remove_tree(self, path: Path) -> None:
         """Remove a tree as far as possible; what remains is tried again when the store is next opened for writing."""
+        if path.is_symlink():
+            # A version somebody linked into the store: the link goes, what it names is not ours.
+            path.unlink(missing_ok=True)
+            return
         shutil.rmtree(path, ignore_errors=True)
         if path.is_dir():
             for folder, _, _ in os.walk(path):

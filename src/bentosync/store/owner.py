@@ -15,7 +15,7 @@ def owner_id(state: Path) -> str:
     path = state / "owner"
     fresh = secrets.token_hex(16)
     try:
-        state.mkdir(parents=True, exist_ok=True)
+        state.mkdir(mode=0o700, parents=True, exist_ok=True)
         scratch = state / f"owner.{fresh}"
         scratch.write_text(fresh)
         try:

@@ -88,7 +88,7 @@ class Trash:
                 continue
             with contextlib.suppress(FileNotFoundError):
                 status = path.lstat()
-                if stat.S_ISDIR(status.st_mode):
+                if stat.S_ISDIR(status.st_mode) or stat.S_ISLNK(status.st_mode):
                     self._disk.remove_tree(path)
                 elif time.time() - status.st_mtime > _FILE_SECONDS:
                     self._disk.unlink(path)

@@ -7,15 +7,17 @@ the first request, and again when temporary credentials near their end or the st
 from __future__ import annotations
 
 import asyncio
-import functools
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from bentosync.errors import AuthError
 from bentosync.remote.s3.signing import Credentials
 
 if TYPE_CHECKING:
     from botocore.session import Session
+
+T = TypeVar("T")
 
 _HINT = "set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, name a profile, or use anonymous = true for a public bucket"
 
@@ -35,11 +37,15 @@ class Chain:
         self._profile = profile
         self._session: Session | None = None
         self._found: Any = None  # botocore's credentials object; it knows when it must be refreshed
+        self._around: Surroundings | None = None
         self._lock = asyncio.Lock()
 
     async def surroundings(self) -> Surroundings:
         """Region and endpoint of the profile. Raises `AuthError` if the profile does not exist."""
-        return await asyncio.to_thread(_guarded, self._look_around)
+        async with self._lock:
+            if self._around is None:
+                self._around = await asyncio.to_thread(_guarded, self._look_around)
+            return self._around
 
     async def credentials(self) -> Credentials:
         """Valid credentials, refreshed first if they are about to expire. Raises `AuthError` if there are none."""
@@ -89,7 +95,7 @@ def _frozen(found: Any) -> Credentials:
     return Credentials(frozen.access_key, frozen.secret_key, frozen.token, source=str(found.method))
 
 
-def _guarded(call: functools.partial[Any] | Any) -> Any:
+def _guarded(call: Callable[[], T]) -> T:
     """Run a step of botocore; its errors are about configuration and credentials."""
     from botocore.exceptions import BotoCoreError
 

@@ -15,6 +15,7 @@ pinned and device peaks where the loader tells. Peers that are not installed are
 from __future__ import annotations
 
 import argparse
+import gc
 import importlib.metadata
 import json
 import os
@@ -214,6 +215,7 @@ def child(arm: str, device: str, touch: bool, files: Sequence[Path]) -> dict[str
     if device != "cpu":
         torch.zeros(1, device=device)
         torch.cuda.synchronize()
+    gc.collect()  # the collection that importing torch has made due would land on whichever loader allocates first
     anon, usage = _status("RssAnon"), resource.getrusage(resource.RUSAGE_SELF)
     began = time.perf_counter()
     tensors, report = load(files, device)

@@ -32,19 +32,14 @@ def resident_fraction(fd: int, size: int) -> float | None:
     """The share of pages `mincore` calls resident; None where the platform does not say."""
     if not size:
         return 1.0
-    pages = -(-size // _PAGE)
-    with mmap.mmap(fd, size, access=mmap.ACCESS_READ) as mapping:
-        window = np.frombuffer(mapping, dtype=np.uint8)
-        vector = np.zeros(pages, dtype=np.uint8)
-        try:
-            mincore = ctypes.CDLL(None, use_errno=True).mincore
-        except AttributeError:
-            return None
-        failed = mincore(
-            ctypes.c_void_p(window.ctypes.data), ctypes.c_size_t(size), ctypes.c_void_p(vector.ctypes.data)
-        )
-        del window  # a mapping with an exported buffer cannot be closed
-    return None if failed else float(np.count_nonzero(vector & 1)) / pages
+    try:
+        mincore = ctypes.CDLL(None, use_errno=True).mincore
+    except AttributeError:
+        return None
+    window = np.frombuffer(mmap.mmap(fd, size, access=mmap.ACCESS_READ), dtype=np.uint8)
+    vector = np.zeros(-(-size // _PAGE), dtype=np.uint8)
+    failed = mincore(ctypes.c_void_p(window.ctypes.data), ctypes.c_size_t(size), ctypes.c_void_p(vector.ctypes.data))
+    return None if failed else np.count_nonzero(vector & 1) / len(vector)
 
 
 def _would_wait(fd: int, size: int) -> int:

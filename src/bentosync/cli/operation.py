@@ -29,24 +29,27 @@ def watched(session: Session, start: Callable[[Observer], Coroutine[Any, Any, T]
     return outcome, view.account.finished
 
 
-def each(targets: Sequence[str], act: Callable[[str], T]) -> list[T]:
+def each(session: Session, targets: Sequence[str], act: Callable[[str], dict[str, Any]]) -> None:
     """Apply `act` to every target; failures are collected, so that one bad model does not stop the others.
+
+    With `--json` the reports that `act` returns are printed as one document, also when some targets failed.
 
     Raises:
         BatchFailed: Several targets, and some failed. A single target raises its own error.
     """
-    if len(targets) == 1:
-        return [act(targets[0])]
-    done: list[T] = []
+    done: list[dict[str, Any]] = []
     failures: list[tuple[str, Exception]] = []
     for target in targets:
         try:
             done.append(act(target))
         except (BentoMLException, OSError, ExceptionGroup) as error:
+            if len(targets) == 1:
+                raise
             failures.append((target, error))
+    if session.json:
+        session.document(done)
     if failures:
         raise BatchFailed(f"{len(failures)} of {len(targets)} failed", tuple(failures))
-    return done
 
 
 def summary(end: Finished) -> str:

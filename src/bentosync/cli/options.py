@@ -44,11 +44,15 @@ def global_options() -> list[click.Parameter]:
 
 
 class Command(click.Command):
-    """A command that takes the global options too."""
+    """A command that takes the global options too.
 
-    def __init__(self, *args: Any, **settings: Any) -> None:
+    `needs_settings=False` is for what must work even where a config file is broken.
+    """
+
+    def __init__(self, *args: Any, needs_settings: bool = True, **settings: Any) -> None:
         super().__init__(*args, **settings)
         self.params.extend(global_options())
+        self._needs_settings = needs_settings
 
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """Two sections instead of one."""
@@ -56,7 +60,8 @@ class Command(click.Command):
 
     def invoke(self, ctx: click.Context) -> Any:
         """Start the session, then do the work."""
-        session_of(ctx).start(ctx)
+        if self._needs_settings:
+            session_of(ctx).start(ctx)
         return super().invoke(ctx)
 
 

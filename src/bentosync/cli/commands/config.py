@@ -84,19 +84,19 @@ def get(session: Session, name: str) -> None:
 @click.argument("value")
 @pass_session
 def set_value(session: Session, name: str, value: str) -> None:
-    r"""Set a value in the user's config file.
+    """Set a value in the user's config file.
 
     \b
     bentosync config set default_remote team
     bentosync config set transfer.jobs 32
-    """
+    """  # noqa: D301  click reads the \b
     target = config_path()
     with edited(target) as document:
         document.set(name, value)
     session.say(f"Set {name} in {target}")
 
 
-@click.command(cls=Command)
+@click.command(cls=Command, needs_settings=False)
 @pass_session
 def path(session: Session) -> None:
     """Print the path of the user's config file."""

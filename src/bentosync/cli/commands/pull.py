@@ -29,9 +29,7 @@ def pull(session: Session, models: tuple[str, ...], force: bool, verify: Verify)
     Without a version the remote's latest is meant. A pull that was cut off goes on where it stopped; what is here
     already is not fetched again. With -q the only output is the path: vllm serve "$(bentosync pull -q llama3-8b)"
     """
-    reports = each(models, lambda model: pull_one(session, model, force=force, verify=verify))
-    if session.json:
-        session.document(reports)
+    each(session, models, lambda model: pull_one(session, model, force=force, verify=verify))
 
 
 @click.command("pull", cls=Command)
@@ -42,9 +40,7 @@ def pull(session: Session, models: tuple[str, ...], force: bool, verify: Verify)
 def bentoml_pull(session: Session, model_tag: str | None, force: bool, bentofile: Path | None) -> None:
     """Fetch a model, or those of a bentofile (BentoML's options)."""
     targets = [model_tag] if model_tag is not None else models_of_bentofile(bentofile)
-    reports = each(targets, lambda model: pull_one(session, model, force=force, verify="auto"))
-    if session.json:
-        session.document(reports)
+    each(session, targets, lambda model: pull_one(session, model, force=force, verify="auto"))
 
 
 def pull_one(session: Session, model: str, *, force: bool, verify: Verify) -> dict[str, Any]:

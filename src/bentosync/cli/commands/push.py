@@ -25,9 +25,7 @@ def push(session: Session, models: tuple[str, ...], force: bool, single_writer: 
 
     A push that was cut off goes on where it stopped. What the remote has already is not sent again.
     """
-    reports = each(models, lambda model: push_one(session, model, force=force, single_writer=single_writer))
-    if session.json:
-        session.document(reports)
+    each(session, models, lambda model: push_one(session, model, force=force, single_writer=single_writer))
 
 
 @click.command("push", cls=Command)
@@ -39,9 +37,7 @@ def bentoml_push(session: Session, model_tag: str, force: bool, threads: int | N
     """Send a model to a remote (BentoML's options)."""
     if threads is not None:
         session.settings = replace(session.settings, transfer=replace(session.settings.transfer, jobs=threads))
-    document = push_one(session, model_tag, force=force, single_writer=None)
-    if session.json:
-        session.document([document])
+    each(session, [model_tag], lambda model: push_one(session, model, force=force, single_writer=None))
 
 
 def push_one(session: Session, model: str, *, force: bool, single_writer: bool | None) -> dict[str, Any]:

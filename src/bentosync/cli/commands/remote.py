@@ -50,13 +50,13 @@ def remote() -> None:
 @click.option("-f", "--force", is_flag=True, help="Replace a remote of that name.")
 @pass_session
 def add(session: Session, /, name: str, url: str, make_default: bool, force: bool, **fields: Any) -> None:
-    r"""Give a remote a name.
+    """Give a remote a name.
 
     \b
     bentosync remote add nas file:///mnt/models
     bentosync remote add prod s3://bucket/prefix --profile ml
     bentosync remote add lab s3://bucket/prefix --endpoint-url http://10.0.0.5:9000
-    """
+    """  # noqa: D301  click reads the \b
     if not NAME.fullmatch(name):
         raise InvalidArgument(f'"{name}" cannot be a remote\'s name', hint="letters, digits, - and _, at most 63")
     if name in session.settings.remotes and not force:

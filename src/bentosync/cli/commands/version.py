@@ -10,7 +10,7 @@ from bentosync.cli.options import Command
 from bentosync.cli.session import Session, pass_session
 
 
-@click.command(cls=Command)
+@click.command(cls=Command, needs_settings=False)
 @pass_session
 def version(session: Session) -> None:
     """Print the version."""

@@ -169,6 +169,15 @@ def test_load_reports_what_it_did(invoke: Invoke, world: World) -> None:
     assert (report["bytes"], report["verified"]) == (1 << 20, "strong")
 
 
+def test_load_finds_the_digests_of_another_store(invoke: Invoke, world: World) -> None:
+    pytest.importorskip("torch")
+    world.model()
+    (world.base / "bentoml").rename(world.base / "elsewhere")
+    result = invoke("load", "m", "--store", str(world.base / "elsewhere"), "--device", "cpu", "--verify", "full")
+    assert result.exit_code == 0, result.stderr
+    assert "verify full" in result.stdout
+
+
 def test_load_to_a_device_that_is_none_is_usage(invoke: Invoke, world: World) -> None:
     pytest.importorskip("torch")
     world.model()

@@ -19,6 +19,7 @@ from bentosync.loader.resolve import resolve
 from bentosync.loader.selection import RowPlan, Selector, select
 from bentosync.loader.stream import LoadedTensors, TensorStream
 from bentosync.loader.tensor_file import TensorFile
+from bentosync.settings import Settings
 from bentosync.store.model import Model
 
 Ref: TypeAlias = str | Model | PathLike[str]
@@ -39,6 +40,7 @@ def load_to_device(
     strict: bool = False,
     refresh: bool = False,
     on_event: Observer | None = None,
+    settings: Settings | None = None,
 ) -> LoadedTensors:
     """Load a model's tensors.
 
@@ -63,6 +65,7 @@ def load_to_device(
         strict: A CUDA device that is not there is an error.
         refresh: Not there yet.
         on_event: Called from this thread with `Started`, `Progress` and `Warned` events.
+        settings: Of the store; the process's own by default.
 
     Raises:
         NotFound: No such model, version, file or tensor.
@@ -87,6 +90,7 @@ def load_to_device(
             own=own,
             strict=strict,
             on_event=on_event,
+            settings=settings,
         )
     )
 
@@ -103,6 +107,7 @@ def iter_tensors(
     own: bool = False,
     strict: bool = False,
     on_event: Observer | None = None,
+    settings: Settings | None = None,
 ) -> TensorStream:
     """`(name, tensor)` pairs in the order in which they become ready; arguments and errors as `load_to_device`.
 
@@ -120,7 +125,7 @@ def iter_tensors(
         strict=strict,
         on_event=on_event,
     )
-    opening = open_model(resolve(ref), asked)
+    opening = open_model(resolve(ref, settings), asked)
     try:
         return TensorStream(opening, select(opening.checkpoint.headers, tensors, plan), began=began, closes=True)
     except BaseException:
@@ -140,6 +145,7 @@ def open_tensors(
     own: bool = False,
     strict: bool = False,
     on_event: Observer | None = None,
+    settings: Settings | None = None,
 ) -> TensorFile:
     """The model as an object like `safetensors.safe_open` gives; arguments and errors as `load_to_device`."""
     asked = options(
@@ -153,7 +159,7 @@ def open_tensors(
         strict=strict,
         on_event=on_event,
     )
-    opening = open_model(resolve(ref), asked)
+    opening = open_model(resolve(ref, settings), asked)
     try:
         return TensorFile(opening)
     except BaseException:

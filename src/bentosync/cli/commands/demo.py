@@ -108,7 +108,7 @@ class Tour:
 
         where = "cpu" if device.why_no_cuda(device.parse_device("cuda")) else "cuda"
         with _stopwatch() as seconds:
-            tensors = load_to_device(model, where)
+            tensors = load_to_device(model, where, settings=self._settings)
         self._step("load", tensors.report.bytes, seconds(), f"{len(tensors)} tensors on {where}, {tensors.report.path}")
 
     def _step(self, name: str, moved_bytes: int, seconds: float, text: str) -> None:

@@ -25,7 +25,7 @@ def load(session: Session, model: str, device: str, verify: str, strict: bool) -
     ref = session.store.get(model)
     view = view_for(session)
     try:
-        tensors = load_to_device(ref, device, verify=verify, strict=strict, on_event=view)
+        tensors = load_to_device(ref, device, verify=verify, strict=strict, on_event=view, settings=session.settings)
     finally:
         view.close()
     if session.json:

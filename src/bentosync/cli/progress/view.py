@@ -43,12 +43,13 @@ class View(ABC):
 
 
 def opening(event: events.Started) -> str:
-    """`Pulling m:v from team   9 files, 16.1 GiB (6.0 GiB already here)`."""
+    """`Pulling m:v from s3://b   9 files, 16.1 GiB (6.0 GiB already here)`; a load has no remote."""
     verb, where = VERBS[event.operation]
     there = "there" if event.operation == "push" else "here"
     reused = f" ({amounts.brief(event.reused_bytes)} already {there})" if event.reused_bytes else ""
     size = f"{amounts.plural(event.files, 'file')}, {amounts.brief(event.total_bytes)}"
-    return f"{verb} {event.tag} {where} {event.remote}   {size}{reused}"
+    place = f" {where} {event.remote}" if event.remote else ""
+    return f"{verb} {event.tag}{place}   {size}{reused}"
 
 
 def remark(event: events.Event, verbose: bool) -> str | None:

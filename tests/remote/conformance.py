@@ -37,6 +37,10 @@ class Place:
         finally:
             await remote.aclose()
 
+    def refusing_damage(self) -> contextlib.AbstractContextManager[object]:
+        """Expects a refusal of bytes that differ from their checksum; moto takes them, which is known."""
+        return pytest.raises(IntegrityError) if self.strict else contextlib.nullcontext()
+
 
 class Collector:
     """A sink with one small buffer that it hands out again and again."""
@@ -285,12 +289,10 @@ class RemoteConformance:
             assert (await remote.read("o", bytes_max=10)).data == b"%d" % winner[0]
 
     async def test_damaged_writes_are_refused(self, place: Place) -> None:
-        if not place.strict:
-            pytest.skip("this store accepts wrong checksums, which is known")
         async with place.open() as remote:
-            with pytest.raises(IntegrityError):
+            with place.refusing_damage():
                 await remote.write("o", b"these bytes", checksum=digest(remote, b"other bytes"))
-            assert await keys_below(remote, "") == []
+            assert await keys_below(remote, "") == ([] if place.strict else ["o"])
 
     async def test_an_upload_is_invisible_until_it_is_complete(self, place: Place) -> None:
         data = pattern(2 * PART + 12_345)
@@ -360,26 +362,21 @@ class RemoteConformance:
             await remote.abort_upload(upload)
 
     async def test_a_part_of_other_bytes_than_announced_is_refused(self, place: Place) -> None:
-        if not place.strict:
-            pytest.skip("this store accepts wrong checksums, which is known")
         async with place.open() as remote:
             upload = await remote.start_upload("o", size=5, part_bytes=PART)
-            with pytest.raises(IntegrityError) as caught:
+            with place.refusing_damage():
                 await remote.send_part(upload, 1, [memoryview(b"bytes")], checksum=digest(remote, b"other"))
-            assert caught.value.retryable
-            assert await remote.list_parts(upload) == []
+            assert len(await remote.list_parts(upload)) == (0 if place.strict else 1)
             await remote.abort_upload(upload)
 
     async def test_an_object_of_other_bytes_than_announced_is_never_completed(self, place: Place) -> None:
-        if not place.strict:
-            pytest.skip("this store accepts wrong checksums, which is known")
         data = pattern(PART + 1)
         async with place.open() as remote:
             upload = await remote.start_upload("o", size=len(data), part_bytes=PART)
             parts = await send_all(remote, upload, data)
-            with pytest.raises(IntegrityError):
+            with place.refusing_damage():
                 await remote.complete_upload(upload, parts, checksum=digest(remote, data[1:]))
-            assert await keys_below(remote, "") == []
+            assert await keys_below(remote, "") == ([] if place.strict else ["o"])
             await remote.abort_upload(upload)
 
     async def test_an_aborted_upload_is_gone_and_aborting_twice_is_fine(self, place: Place) -> None:
@@ -390,9 +387,10 @@ class RemoteConformance:
             await remote.abort_upload(upload)
             with pytest.raises(NotFound):
                 await remote.list_parts(upload)
-            with pytest.raises(NotFound if place.strict else BentoMLException):
+            gone = NotFound if place.strict else BentoMLException
+            with pytest.raises(gone):
                 await remote.send_part(upload, 1, [memoryview(b"bytes")], checksum=None)
-            with pytest.raises(NotFound):
+            with pytest.raises(gone):
                 await remote.complete_upload(upload, parts, checksum=digest(remote, b"bytes"))
             assert await keys_below(remote, "") == []
 

@@ -111,6 +111,8 @@ def make_folder(path: Path) -> None:
     with contextlib.suppress(FileExistsError):
         path.mkdir()
         sync_folder(path.parent)
+    if not stat.S_ISDIR(path.stat().st_mode):
+        raise LocalIOError(f"{path} is not a folder, so nothing can be stored below it")
 
 
 def sync_folder(path: Path) -> None:
@@ -172,8 +174,8 @@ def publish_over(temporary: Path, target: Path) -> None:
 def _with_folder(folder: Path, act: Callable[[], object]) -> None:
     """Run `act` in an existing folder and sync it; a concurrent delete may remove an empty folder in between."""
     for attempt in range(_PUBLISH_TRIES):
-        make_folder(folder)
         try:
+            make_folder(folder)
             act()
             sync_folder(folder)
             return

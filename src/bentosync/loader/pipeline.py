@@ -17,7 +17,6 @@ from __future__ import annotations
 
 import threading
 import time
-import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -182,7 +181,6 @@ class Pipeline:
         except Stopped:
             return
         except BaseException as error:  # whatever it is, the caller's thread raises it
-            traceback.clear_frames(error.__traceback__)  # they would keep slots and blocks while it is handled
             self._stop(error)
 
     def _take_read(self) -> int | None:

@@ -44,8 +44,10 @@ class TensorStream(Iterator[tuple[str, Tensor]]):
             self.report = end.value or self.report
             self.close()
             raise StopIteration from None
-        except BaseException:
+        except BaseException as error:
             self.close()
+            # An exception that is being handled keeps its frames, and they would keep slots and blocks.
+            traceback.clear_frames(error.__traceback__)
             raise
 
     def close(self) -> None:
@@ -73,10 +75,8 @@ class LoadedTensors(dict[str, Tensor]):
         try:
             with stream:
                 loaded.update(stream)
-        except BaseException as error:
-            # An exception that is being handled keeps its frames, and they would keep what has been loaded.
-            loaded.clear()
-            traceback.clear_frames(error.__traceback__)
+        except BaseException:
+            loaded.clear()  # the frame of this call lives as long as the exception is being handled
             raise
         assert stream.report is not None
         loaded.report = stream.report

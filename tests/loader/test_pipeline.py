@@ -23,15 +23,14 @@ from tests.loader.fake import FakeDevice
 from tests.loader.weights import payload, write
 
 MIB = 1 << 20
-SHAPES = {f"layer.{number}": ("F32", (256, 1024)) for number in range(48)} | {
-    "odd": ("U8", (777,)),
-    "none": ("F32", (0,)),
-}
+LAYERS = {f"layer.{number}": ("F32", (256, 1024)) for number in range(48)}
+SHAPES = {"odd": ("U8", (777,)), "none": ("F32", (0,))} | LAYERS
+"""Every layer stands at an odd offset behind `odd`."""
 
 
 @pytest.fixture(scope="module")
 def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Two files, 48 MiB, one misaligned tail, one tensor without bytes."""
+    """Two files, 48 MiB, everything misaligned, one tensor without bytes."""
     path = tmp_path_factory.mktemp("pipeline")
     names = list(SHAPES)
     write(path / "a.safetensors", {name: SHAPES[name] for name in names[:20]})

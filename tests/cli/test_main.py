@@ -157,3 +157,17 @@ def test_the_script_and_the_module_are_the_same_program(spawn: Spawn) -> None:
         check=True,
     )
     assert script.stdout == spawn("version").stdout
+
+
+def test_a_terminal_that_knows_few_letters_gets_escapes_not_a_traceback(spawn: Spawn) -> None:
+    process = spawn("pull", "--help", PYTHONIOENCODING="latin-1")
+    assert process.returncode == 0
+    assert "MODEL@b3:\\u2026" in process.stdout
+
+
+def test_a_full_disk_behind_stdout_is_said_with_its_status(world: World) -> None:
+    world.model()
+    with Path("/dev/full").open("w") as full:
+        process = subprocess.run(command("list"), stdout=full, stderr=subprocess.PIPE, text=True, check=False)
+    assert process.returncode == 8
+    assert process.stderr.startswith("error[NO-SPACE]: ")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import fcntl
 import os
 import re
+import select
 import signal
 import subprocess
 import termios
@@ -154,15 +155,22 @@ def on_a_terminal(world: World):
             preexec_fn=lambda: fcntl.ioctl(0, termios.TIOCSCTTY, 0),
         )
         os.close(slave)
+        os.set_blocking(master, False)
         screen = pyte.Screen(100, 24)
         stream = pyte.ByteStream(screen)
         waiting = dict(keys)
+        deadline = time.monotonic() + 40
         while True:
+            if not select.select([master], [], [], 3)[0]:
+                # A signal between the prompt and the read waits for the next key press, in any Python program.
+                waiting = dict(keys)
+                if time.monotonic() > deadline:
+                    process.kill()
             try:
                 data = os.read(master, 65536)
+            except BlockingIOError:
+                data = b""
             except OSError:  # EIO: the last process that held the terminal is gone
-                break
-            if not data:
                 break
             stream.feed(data)
             shown = "\n".join(screen.display)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Sequence
+from io import TextIOWrapper
 from typing import Any, NoReturn
 
 import click
@@ -56,7 +57,8 @@ class Program(LazyGroup):
         extra.pop("standalone_mode", None)
         try:
             outcome = super().main(argv, "bentosync", standalone_mode=False, obj=session, **extra)
-            sys.stdout.flush()
+            if sys.stdout is not None:
+                sys.stdout.flush()
         except (BrokenPipeError, _ReaderGone):
             _silence()
             sys.exit(exits.BROKEN_PIPE)
@@ -71,7 +73,9 @@ class Program(LazyGroup):
             click.echo("Aborted!", err=True)
             sys.exit(exits.FAILED)
         except Exception as error:
-            sys.exit(_report(session, error))
+            status = _report(session, error)
+            _flush()
+            sys.exit(status)
         sys.exit(outcome if isinstance(outcome, int) else exits.OK)
 
 
@@ -87,6 +91,10 @@ def root() -> None:
 def main() -> None:
     """Entry point of the `bentosync` script."""
     interrupt.install()
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, TextIOWrapper):
+            # A terminal or a log that only knows ASCII gets an escape instead of a traceback.
+            stream.reconfigure(errors="backslashreplace")
     try:
         root.main()
     except SystemExit as end:
@@ -127,6 +135,15 @@ def _say(session: Session, failure: exits.Failure, what: str = "") -> None:
     click.echo(f"{title} {what}{failure.message}", err=True, color=session.colorful)
     for index, hint in enumerate(failure.hint.splitlines() if failure.hint else ()):
         click.echo(f"  {'try:' if index == 0 else '    '} {hint}", err=True)
+
+
+def _flush() -> None:
+    """Push out what stdout still holds; if the disk behind it is full, the interpreter must not try again."""
+    try:
+        if sys.stdout is not None:
+            sys.stdout.flush()
+    except OSError:
+        _silence()
 
 
 def _silence() -> None:

@@ -18,11 +18,11 @@ T = TypeVar("T")
 
 def watched(session: Session, start: Callable[[Observer], Coroutine[Any, Any, T]]) -> tuple[T, Finished]:
     """Run the coroutine that `start` makes with a view as its observer; its result and its summary."""
-    from bentosync.cli.running import run
+    from bentosync.cli.running import run, ticking
 
     view = view_for(session)
     try:
-        outcome = run(start(view), lambda: _farewell(session, view))
+        outcome = run(ticking(start(view), view.tick), lambda: _farewell(session, view))
     finally:
         view.close()
     assert view.account.finished is not None, "every push and pull ends with Finished"

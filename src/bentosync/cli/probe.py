@@ -42,7 +42,7 @@ async def probe(chosen: RemoteSettings, settings: Settings) -> Probed:
         IntegrityError: What was read is not what was written.
         AuthError, NetworkError, NotFound: As the remote raises them.
     """
-    remote = open_remote(chosen, settings.transfer)
+    remote = open_remote(chosen, settings.transfer, cache_dir=settings.cache_dir, native=settings.native)
     try:
         return await _probe(remote, chosen)
     finally:
@@ -51,7 +51,7 @@ async def probe(chosen: RemoteSettings, settings: Settings) -> Probed:
 
 async def reach(chosen: RemoteSettings, settings: Settings) -> None:
     """Ask the remote for one key and nothing else: enough to know that address and credentials are right."""
-    remote = open_remote(chosen, settings.transfer)
+    remote = open_remote(chosen, settings.transfer, cache_dir=settings.cache_dir, native=settings.native)
     try:
         async for _ in remote.list("models/"):
             break

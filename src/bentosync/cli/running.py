@@ -15,10 +15,24 @@ from types import FrameType
 from typing import Any, TypeVar
 
 from bentosync.cli.interrupt import SIGNALS, Interrupted, quit_now
+from bentosync.transfer.engine import alongside
 
 T = TypeVar("T")
 
 GRACE_SECONDS = 0.8
+TICK_SECONDS = 0.5
+
+
+async def ticking(operation: Coroutine[Any, Any, T], tick: Callable[[], None]) -> T:
+    """Await `operation` while calling `tick` twice a second."""
+
+    async def keep_ticking() -> None:
+        while True:
+            await asyncio.sleep(TICK_SECONDS)
+            tick()
+
+    async with alongside(keep_ticking()):
+        return await operation
 
 
 def run(operation: Coroutine[Any, Any, T], farewell: Callable[[], None]) -> T:

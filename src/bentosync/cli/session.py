@@ -106,7 +106,7 @@ class Session:
 
     def document(self, value: Any) -> None:
         """The result as one JSON document."""
-        click.echo(json.dumps(value, indent=2, ensure_ascii=False, default=_plain))
+        click.echo(json.dumps(value, indent=2, default=_plain))
 
 
 class _StderrHandler(logging.Handler):

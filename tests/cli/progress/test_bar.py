@@ -104,6 +104,18 @@ def test_the_phase_is_visible_until_the_plan_is_known() -> None:
 
 
 @pytest.mark.usefixtures("columns")
+def test_a_transfer_that_stalls_at_once_still_gets_its_bar() -> None:
+    terminal, clock = Terminal(), Clock()
+    view = view_on(terminal, clock)
+    view(started())
+    view(progress(20 * MIB, "one"))
+    clock.now += 1
+    view.tick()
+    assert "20%" in terminal.lines[1]
+    view.close()
+
+
+@pytest.mark.usefixtures("columns")
 def test_a_warning_stands_above_the_bars() -> None:
     terminal, clock = Terminal(), Clock()
     view = view_on(terminal, clock)

@@ -27,6 +27,18 @@ def test_plain_is_one_line_to_begin_and_one_per_ten_seconds() -> None:
     ]
 
 
+def test_a_stall_still_gets_its_line_every_ten_seconds() -> None:
+    said: list[str] = []
+    clock = Clock()
+    view = PlainView(said.append, clock)
+    view.tick()
+    view(started())
+    for _ in range(50):
+        clock.now += 0.5
+        view.tick()
+    assert [line.split()[2] for line in said[1:]] == ["0%", "0%"]
+
+
 def test_plain_never_moves_the_cursor() -> None:
     said: list[str] = []
     clock = Clock()

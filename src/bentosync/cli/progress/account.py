@@ -82,6 +82,11 @@ class Account:
             case _:
                 pass
 
+    @property
+    def running(self) -> bool:
+        """Whether bytes are expected: the plan is known, something is missing, and the end is not there yet."""
+        return self.started is not None and self.finished is None and self._done < self.started.total_bytes
+
     def snapshot(self) -> Snapshot:
         """Where the operation stands now. Only after `Started`."""
         assert self.started is not None

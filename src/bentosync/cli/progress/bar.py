@@ -7,6 +7,7 @@ until then the running phase shows as one line that erases itself. Narrow termin
 
 from __future__ import annotations
 
+import math
 import shutil
 from collections.abc import Callable
 from typing import Any, TextIO
@@ -52,7 +53,12 @@ class BarView(View):
             self._transient = True
         elif isinstance(event, events.Started) and event.reused_bytes < event.total_bytes:
             self._print(opening(event))
-        elif isinstance(event, events.Progress) and self._clock() >= max(self._next_draw, self._appear_at):
+        elif isinstance(event, events.Progress):
+            self.tick()
+
+    def tick(self) -> None:
+        """Draw, if it is time to."""
+        if self.account.running and self._clock() >= max(self._next_draw, self._appear_at):
             self._next_draw = self._clock() + REDRAW_SECONDS
             self._draw(self.account.snapshot())
 
@@ -66,6 +72,7 @@ class BarView(View):
             self._stream.write(ERASE)  # an echoed ^C stands behind the bar's end, where tqdm does not clear
             self._stream.flush()
         self._slots, self._total = [], None
+        self._appear_at = math.inf  # what still arrives while the operation is being cancelled is not drawn
 
     def _draw(self, at: Snapshot) -> None:
         self._erase()

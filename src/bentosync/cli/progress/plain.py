@@ -29,7 +29,12 @@ class PlainView(View):
         elif isinstance(event, events.Started) and event.reused_bytes < event.total_bytes:
             self._say(opening(event))
             self._last = self._clock()
-        elif isinstance(event, events.Progress) and self._clock() - self._last >= LINE_SECONDS:
+        elif isinstance(event, events.Progress):
+            self.tick()
+
+    def tick(self) -> None:
+        """A line, if ten seconds have passed since the last one."""
+        if self.account.running and self._clock() - self._last >= LINE_SECONDS:
             self._last = self._clock()
             self._say(self._line())
 

@@ -30,6 +30,9 @@ class View(ABC):
     def show(self, event: events.Event) -> None:
         """Show what `event` changed."""
 
+    def tick(self) -> None:  # noqa: B027  what is not shown while nothing happens needs no tick
+        """Time has passed, maybe without an event: a stalled operation must not look like a dead one."""
+
     def close(self) -> None:  # noqa: B027  most views have nothing to clear away
         """Nothing more will be shown."""
 

@@ -27,7 +27,7 @@ sys.stdout.write(json.dumps(result))
 def python() -> str:
     """The interpreter of BentoML's environment; skips loudly without one, fails under CI=true."""
     given = os.environ.get("BENTOSYNC_TEST_BENTOML_PYTHON")
-    for candidate in (given, "/tmp/bentoml-env/bin/python", str(_REPOSITORY / ".venv-bentoml/bin/python")):
+    for candidate in (given, str(_REPOSITORY / ".venv-bentoml/bin/python")):
         if candidate and Path(candidate).is_file():
             return candidate
     message = (

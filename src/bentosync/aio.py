@@ -104,7 +104,9 @@ async def pull(
 async def _opened(chosen: RemoteSettings, settings: Settings, observer: Observer) -> AsyncIterator[Remote]:
     if settings.offline and not chosen.url.startswith("file:"):
         raise InvalidArgument(f"{chosen.url} needs the network, and offline is set", hint="unset BENTOSYNC_OFFLINE")
-    remote = open_remote(chosen, settings.transfer, observer=observer)
+    remote = open_remote(
+        chosen, settings.transfer, observer=observer, cache_dir=settings.cache_dir, native=settings.native
+    )
     try:
         yield remote
     finally:

@@ -17,7 +17,7 @@ def test_off_is_the_twin() -> None:
 
 
 @pytest.mark.skipif(not COMPILED, reason="no compiled core")
-@pytest.mark.parametrize("mode", ["auto", "require"])
+@pytest.mark.parametrize("mode", ["auto", "on"])
 def test_a_compiled_core_is_taken(mode: select.NativeMode) -> None:
     assert select.core(mode) is not twin
     assert select.compiled(mode)
@@ -31,7 +31,7 @@ from bentosync.errors import MissingExtra
 from bentosync.native import select, twin
 assert select.core("auto") is twin
 try:
-    select.core("require")
+    select.core("on")
 except MissingExtra as error:
     print(error.hint)
 """

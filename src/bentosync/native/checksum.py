@@ -44,11 +44,16 @@ def named(name: ChecksumName, *, native: NativeMode = "auto") -> Checksum:
     """The checksum called `name`, computed the fastest way that `native` allows.
 
     Raises:
-        MissingExtra: `native` is "require" and there is no compiled core.
+        MissingExtra: `native` is "on" and there is no compiled core.
     """
     if name == "crc32":
         return Checksum(name, 4, _CRC32, zlib.crc32)
     return Checksum(name, 8, twin.CRC64NVME, _fast(native) or twin.crc64nvme)
+
+
+def preferred(*, native: NativeMode = "auto") -> Checksum:
+    """What uploads should carry: CRC64NVME where it costs next to nothing, else CRC32."""
+    return named("crc64nvme" if fast_crc64nvme(native=native) else "crc32", native=native)
 
 
 def fast_crc64nvme(*, native: NativeMode = "auto") -> bool:

@@ -22,14 +22,14 @@ def core(mode: NativeMode = "auto") -> Core:
     """The compiled core if it was built and `mode` allows it, else the twin.
 
     Raises:
-        MissingExtra: `mode` is "require" and there is no compiled core.
+        MissingExtra: `mode` is "on" and there is no compiled core.
     """
     if mode == "off":
         return twin
     try:
         from bentosync.native import _core
     except ImportError as error:
-        if mode == "require":
+        if mode == "on":
             raise MissingExtra(
                 f"the compiled core of bentosync is required but cannot be loaded: {error}",
                 hint="install g++ (C++20), then: pip install --force-reinstall --no-deps bentosync",

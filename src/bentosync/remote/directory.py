@@ -21,6 +21,7 @@ from bentosync.native import checksum as checksums
 from bentosync.remote import disk
 from bentosync.remote.contract import Condition, Entity, IfAbsent, IfMatch, Part, Properties, RangeSink, Stat, Upload
 from bentosync.remote.spool import Spool, digest
+from bentosync.settings import NativeMode
 
 T = TypeVar("T")
 
@@ -41,10 +42,10 @@ class _Opened:
 class DirectoryRemote:
     """The `Remote` contract over a folder. The folder is made by the first write; reading never makes one."""
 
-    def __init__(self, root: Path) -> None:
+    def __init__(self, root: Path, *, native: NativeMode = "auto") -> None:
         self._root = Path(os.path.realpath(root))
         self._uploads = self._root / UPLOADS
-        self._checksum = checksums.named("crc64nvme" if checksums.fast_crc64nvme() else "crc32")
+        self._checksum = checksums.preferred(native=native)
         self._properties = Properties(
             url=self._root.as_uri(),
             checksum=self._checksum.name,

@@ -12,7 +12,7 @@ from bentosync.remote.contract import Remote
 from bentosync.remote.directory import DirectoryRemote
 from bentosync.remote.retrying import RetryingRemote, RetryPolicy
 from bentosync.remote.tracing import TracingRemote
-from bentosync.settings import RemoteSettings, TransferSettings
+from bentosync.settings import NativeMode, RemoteSettings, TransferSettings
 
 SCHEMES = ("file", "s3")
 
@@ -23,6 +23,7 @@ def open_remote(
     *,
     observer: Observer = ignore,
     cache_dir: Path | None = None,
+    native: NativeMode = "auto",
 ) -> Remote:
     """The remote that `remote.url` names, retrying and traced. Opens no connection yet; call `aclose()` at the end.
 
@@ -31,15 +32,16 @@ def open_remote(
         transfer: Timeouts, connections and the retry policy.
         observer: Told about every retry.
         cache_dir: Where the answer of the conditional-write probe is remembered; None remembers nothing.
+        native: Whether the compiled core may be used.
 
     Raises:
         InvalidArgument: The URL cannot be used; the message lists the supported schemes.
     """
     match urlsplit(remote.url).scheme:
         case "file":
-            inner: Remote = DirectoryRemote(folder_of(remote.url))
+            inner: Remote = DirectoryRemote(folder_of(remote.url), native=native)
         case "s3":
-            inner = _bucket(remote, transfer, cache_dir)
+            inner = _bucket(remote, transfer, cache_dir, native)
         case _:
             raise InvalidArgument(
                 f"Remote URL {remote.url!r} is not supported",
@@ -64,7 +66,7 @@ def folder_of(url: str) -> Path:
     return Path(os.path.normpath(path))
 
 
-def _bucket(remote: RemoteSettings, transfer: TransferSettings, cache_dir: Path | None) -> Remote:
+def _bucket(remote: RemoteSettings, transfer: TransferSettings, cache_dir: Path | None, native: NativeMode) -> Remote:
     # Imported here: a folder needs no HTTP client, whose import takes longer than many a command.
     from bentosync.remote.s3.address import parse_bucket
     from bentosync.remote.s3.client import Client
@@ -76,4 +78,4 @@ def _bucket(remote: RemoteSettings, transfer: TransferSettings, cache_dir: Path 
     bucket = parse_bucket(remote.url)
     full = PooledWire(transfer, ca_bundle=remote.ca_bundle)
     wire = DirectWire(transfer, behind=full, ca_bundle=remote.ca_bundle)
-    return S3Remote(bucket, Client(remote, wire, bucket=bucket.name), wire, Probe(cache_dir))
+    return S3Remote(bucket, Client(remote, wire, bucket=bucket.name), wire, Probe(cache_dir), native=native)

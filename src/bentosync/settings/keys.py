@@ -141,8 +141,8 @@ KEYS: tuple[Key, ...] = (
     ),
     Key(
         "native",
-        "auto, off, require",
-        one_of("auto", "off", "require"),
+        "auto, on, off",
+        one_of("auto", "on", "off"),
         "Whether the compiled core is used.",
         "BENTOSYNC_NATIVE",
     ),

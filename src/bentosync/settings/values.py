@@ -11,7 +11,7 @@ from typing import Literal
 Addressing = Literal["auto", "path", "virtual"]
 ProgressMode = Literal["auto", "bar", "plain", "json", "none"]
 LogLevel = Literal["error", "warning", "info", "debug"]
-NativeMode = Literal["auto", "off", "require"]
+NativeMode = Literal["auto", "off", "on"]
 
 
 @dataclass(frozen=True, slots=True)

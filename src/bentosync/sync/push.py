@@ -152,6 +152,7 @@ class _Push:
             resumed=claimed.adopted,
             exclusive=self._exclusive,
             tally=tally,
+            native=self._settings.native,
         )
         await uploader.send_all(
             [
@@ -193,7 +194,9 @@ class _Push:
     async def _write_manifest(self, manifest: Manifest, folder: str, existing: Resolved | None) -> Resolved | None:
         """Write the commit point; return the other manifest if another push was first, None if ours stands."""
         write_id = secrets.token_hex(16)
-        envelope = Envelope(folder, write_id, _user(), socket.gethostname(), datetime.now(UTC).isoformat())
+        envelope = Envelope(
+            folder, write_id, _word(_user()), _word(socket.gethostname()), datetime.now(UTC).isoformat()
+        )
         condition: Condition = IfMatch(existing.etag) if existing else IfAbsent()
         if not self._exclusive:
             condition = None
@@ -218,6 +221,11 @@ class _Push:
             await self._remote.stat(keys.FORMAT_MARKER)
         except NotFound:
             await self._remote.write(keys.FORMAT_MARKER, _FORMAT_MARKER)
+
+
+def _word(text: str) -> str:
+    """A name as the envelope takes it: printable ASCII, bounded."""
+    return "".join(c if c.isascii() and c.isprintable() else "?" for c in text)[:64] or "unknown"
 
 
 def _user() -> str:

@@ -22,6 +22,7 @@ from bentosync.manifest.values import BLOCK_BYTES, FileEntry
 from bentosync.native.checksum import Checksum
 from bentosync.native.checksum import named as checksum_named
 from bentosync.remote.contract import IfAbsent, Part, Remote, Stat, Upload
+from bentosync.settings import NativeMode
 from bentosync.store.record import Stamp
 from bentosync.store.tree import TreeFile
 from bentosync.transfer import engine, parts
@@ -61,6 +62,7 @@ class Uploader:
         uploads: Multipart uploads in flight from an earlier try of this push, by key.
         resumed: Whether earlier tries may have stored whole files.
         exclusive: Whether the store honours conditions; then a file is created, never overwritten.
+        native: Whether the compiled core may be used.
     """
 
     def __init__(
@@ -72,6 +74,7 @@ class Uploader:
         resumed: bool,
         exclusive: bool,
         tally: Tally,
+        native: NativeMode = "auto",
     ) -> None:
         self._remote = remote
         self._memory_bytes = memory_bytes
@@ -81,7 +84,7 @@ class Uploader:
         self._exclusive = exclusive
         self._tally = tally
         name = remote.properties.checksum
-        self._checksum = checksum_named(name) if name else None
+        self._checksum = checksum_named(name, native=native) if name else None
 
     async def send_all(self, sources: Sequence[Source]) -> None:
         """Send every file, largest first; fill `tally.digested`.

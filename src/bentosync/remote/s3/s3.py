@@ -30,6 +30,7 @@ from bentosync.remote.s3.address import Bucket
 from bentosync.remote.s3.client import Client, Operation
 from bentosync.remote.s3.faults import MissingBucket
 from bentosync.remote.s3.probe import Probe
+from bentosync.settings import NativeMode
 from bentosync.wire.exchange import Judge, Reply, Request, Sink, Wire
 
 if TYPE_CHECKING:
@@ -54,14 +55,17 @@ class S3Remote:
         client: Signed requests to that bucket.
         wire: The wire the client uses, for bodies that go into sinks.
         probe: Remembers whether the store honours conditions.
+        native: Whether the compiled core may be used; decides which checksum is cheap.
     """
 
-    def __init__(self, bucket: Bucket, client: Client, wire: Wire, probe: Probe) -> None:
+    def __init__(
+        self, bucket: Bucket, client: Client, wire: Wire, probe: Probe, *, native: NativeMode = "auto"
+    ) -> None:
         self._bucket = bucket
         self._client = client
         self._wire = wire
         self._probe = probe
-        self._checksum: ChecksumName = "crc64nvme" if checksums.fast_crc64nvme() else "crc32"
+        self._checksum: ChecksumName = checksums.preferred(native=native).name
         self._checksum_header = f"x-amz-checksum-{self._checksum}"
 
     @property

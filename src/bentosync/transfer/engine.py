@@ -21,7 +21,8 @@ async def group() -> AsyncIterator[asyncio.TaskGroup]:
         async with asyncio.TaskGroup() as tasks:
             yield tasks
     except BaseExceptionGroup as failures:
-        raise _first(failures) from None
+        error = _first(failures)
+        raise error from error.__cause__  # `from None` would erase the cause that the error came with
 
 
 @asynccontextmanager

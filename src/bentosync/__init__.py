@@ -13,7 +13,9 @@ if TYPE_CHECKING:
     from bentosync import aio as aio
     from bentosync import models as models
     from bentosync.errors import BentoMLException as BentoMLException
+    from bentosync.loader.load import iter_tensors as iter_tensors
     from bentosync.loader.load import load_to_device as load_to_device
+    from bentosync.loader.load import open_tensors as open_tensors
     from bentosync.models import Model as Model
     from bentosync.models import pull as pull
     from bentosync.models import push as push
@@ -25,13 +27,27 @@ _HOME = {
     "BentoMLException": "bentosync.errors",
     "Model": "bentosync.models",
     "Tag": "bentosync.tag",
+    "iter_tensors": "bentosync.loader.load",
     "load_to_device": "bentosync.loader.load",
+    "open_tensors": "bentosync.loader.load",
     "pull": "bentosync.models",
     "push": "bentosync.models",
 }
 _MODULES = ("aio", "errors", "events", "models", "settings")
 
-__all__ = ["BentoMLException", "Model", "Tag", "__version__", "aio", "load_to_device", "models", "pull", "push"]
+__all__ = [
+    "BentoMLException",
+    "Model",
+    "Tag",
+    "__version__",
+    "aio",
+    "iter_tensors",
+    "load_to_device",
+    "models",
+    "open_tensors",
+    "pull",
+    "push",
+]
 
 
 def __getattr__(name: str) -> Any:

@@ -5,22 +5,28 @@ This is where settings, store and remote meet; everything below takes them as ar
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+import asyncio
+import warnings
+from asyncio import CancelledError
+from functools import partial
+from threading import Event
+from typing import TYPE_CHECKING, Any
 
+from bentosync import events
 from bentosync import settings as configuration
-from bentosync.errors import InvalidArgument
 from bentosync.events import Finished, Observer, ignore
-from bentosync.remote.contract import Remote
-from bentosync.remote.open import open_remote
-from bentosync.settings import RemoteSettings, Settings
+from bentosync.settings import Settings
 from bentosync.store.model import Model
-from bentosync.store.store import Store
-from bentosync.sync import pull as pulling
 from bentosync.sync import push as pushing
 from bentosync.sync.pull import Verify
+from bentosync.sync.session import opened_remote, opened_store, pull_version
 from bentosync.sync.watch import Watch
-from bentosync.tag import Tag, parse_reference
+from bentosync.tag import Tag
+
+if TYPE_CHECKING:
+    from bentosync.loader.load import Ref
+    from bentosync.loader.selection import RowPlan, Selector
+    from bentosync.loader.stream import LoadedTensors
 
 
 async def push(
@@ -51,10 +57,10 @@ async def push(
     """
     settings = settings or configuration.load()
     chosen = configuration.choose_remote(settings, remote)
-    store = Store(settings.home, state_dir=settings.state_dir)
+    store = opened_store(settings)
     model = store.get(tag)
     watch = Watch(on_event, "push")
-    async with _opened(chosen, settings, watch) as target:
+    async with opened_remote(chosen, settings, watch) as target:
         return await pushing.push(
             store,
             target,
@@ -89,25 +95,68 @@ async def pull(
         NotFound: The remote has no such version, or no remote is configured.
         Conflict, IntegrityError, AuthError, NetworkError, NoSpace, LocalIOError: See `bentosync.errors`.
     """
-    settings = settings or configuration.load()
-    chosen = configuration.choose_remote(settings, remote)
-    store = Store(settings.home, state_dir=settings.state_dir)
-    watch = Watch(on_event, "pull")
-    async with _opened(chosen, settings, watch) as source:
-        pulled = await pulling.pull(
-            store, source, parse_reference(tag), settings=settings, watch=watch, force=force, verify=verify
-        )
+    pulled = await pull_version(
+        tag,
+        remote=remote,
+        force=force,
+        verify=verify,
+        settings=settings or configuration.load(),
+        observer=on_event,
+    )
     return pulled.model
 
 
-@asynccontextmanager
-async def _opened(chosen: RemoteSettings, settings: Settings, observer: Observer) -> AsyncIterator[Remote]:
-    if settings.offline and not chosen.url.startswith("file:"):
-        raise InvalidArgument(f"{chosen.url} needs the network, and offline is set", hint="unset BENTOSYNC_OFFLINE")
-    remote = open_remote(
-        chosen, settings.transfer, observer=observer, cache_dir=settings.cache_dir, native=settings.native
+async def load_to_device(
+    ref: Ref,
+    device: Any = "cuda",
+    *,
+    tensors: Selector = None,
+    dtype: Any = None,
+    plan: RowPlan = None,
+    remote: str | None = None,
+    cache: str = "tee",
+    verify: str = "auto",
+    staging: str = "auto",
+    own: bool = False,
+    strict: bool = False,
+    refresh: bool = False,
+    on_event: Observer | None = None,
+) -> LoadedTensors:
+    """`bentosync.load_to_device` without blocking the loop: it runs in a worker thread.
+
+    Cancelling this coroutine stops waiting; the load itself ends at its next event and frees what it allocated.
+    """
+    # Imported here: torch takes two seconds, and nothing else in this module needs it.
+    from bentosync.loader.load import load_to_device as blocking_load
+
+    stop = Event()
+
+    def observe(event: events.Event) -> None:
+        if stop.is_set():
+            raise CancelledError
+        if on_event is not None:
+            on_event(event)
+        elif isinstance(event, events.Warned):
+            warnings.warn(event.message, RuntimeWarning, stacklevel=2)
+
+    load = partial(
+        blocking_load,
+        ref,
+        device,
+        tensors=tensors,
+        dtype=dtype,
+        plan=plan,
+        remote=remote,
+        cache=cache,
+        verify=verify,
+        staging=staging,
+        own=own,
+        strict=strict,
+        refresh=refresh,
+        on_event=observe,
     )
     try:
-        yield remote
-    finally:
-        await remote.aclose()
+        return await asyncio.to_thread(load)
+    except CancelledError:
+        stop.set()
+        raise

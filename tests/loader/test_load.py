@@ -181,9 +181,7 @@ def test_own_gives_every_tensor_memory_of_its_own(sharded: Path, staging: str) -
         ({"dtype": "float17"}, InvalidArgument),
         ({"tensors": "nope"}, NotFound),
         ({"verify": "full"}, InvalidArgument),
-        ({"remote": "s3://b"}, NotImplementedError),
         ({"cache": "off"}, NotImplementedError),
-        ({"refresh": True}, NotImplementedError),
     ],
 )
 def test_what_cannot_be_done_as_asked_is_refused(sharded: Path, arguments: dict[str, Any], error: type) -> None:

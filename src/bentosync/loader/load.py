@@ -12,7 +12,7 @@ import time
 from os import PathLike
 from typing import Any, TypeAlias
 
-from bentosync.events import Observer
+from bentosync.events import Observer, ignore
 from bentosync.loader.opening import open_model
 from bentosync.loader.options import options, refuse_later
 from bentosync.loader.resolve import resolve
@@ -56,28 +56,28 @@ def load_to_device(
         tensors: Only these: a name or glob, several of them, or a predicate over names.
         dtype: Cast floating-point tensors to this type, on the device.
         plan: `{name: slice}`: only these rows (dimension 0, step 1) of the tensors it names; the others stay whole.
-        remote: Not there yet.
-        cache: Not there yet.
+        remote: Where to fetch a version from that the store lacks, a name or URL; default the default remote.
+        cache: Only `tee` so far: what comes from a remote is pulled into the store first, then loaded.
         verify: `off`; `auto`: check what changed since its digests were recorded (staged loads; mapped ones warn);
             `full`: XXH3 of every byte read; `strong`: BLAKE3. The last two always stage.
         staging: `force` reads into memory of its own on the CPU too, instead of mapping.
         own: Every tensor gets memory of its own.
         strict: A CUDA device that is not there is an error.
-        refresh: Not there yet.
+        refresh: For a name without version, ask the remote for its latest instead of taking the store's.
         on_event: Called from this thread with `Started`, `Progress` and `Warned` events.
         settings: Of the store; the process's own by default.
 
     Raises:
-        NotFound: No such model, version, file or tensor.
+        NotFound: No such model or version here or on the remote; no such file or tensor.
         UnsafeInput: A malformed header, or an index its shards contradict.
         IntegrityError: A file changed while it was read, or differs from its digests.
         OutOfMemory: The device has no room; everything allocated for this load is free again.
         InvalidArgument: An argument outside what is said above, or a type this torch does not have.
         LocalIOError: The disk refuses.
         MissingExtra: torch is not installed.
-        NotImplementedError: `remote`, `cache` or `refresh` is given.
+        NotImplementedError: `cache` is not `tee`.
     """
-    refuse_later(remote=remote, cache=cache, refresh=refresh)
+    refuse_later(cache=cache)
     return LoadedTensors.of(
         iter_tensors(
             ref,
@@ -91,6 +91,8 @@ def load_to_device(
             strict=strict,
             on_event=on_event,
             settings=settings,
+            remote=remote,
+            refresh=refresh,
         )
     )
 
@@ -108,6 +110,8 @@ def iter_tensors(
     strict: bool = False,
     on_event: Observer | None = None,
     settings: Settings | None = None,
+    remote: str | None = None,
+    refresh: bool = False,
 ) -> TensorStream:
     """`(name, tensor)` pairs in the order in which they become ready; arguments and errors as `load_to_device`.
 
@@ -125,7 +129,7 @@ def iter_tensors(
         strict=strict,
         on_event=on_event,
     )
-    opening = open_model(resolve(ref, settings), asked)
+    opening = open_model(resolve(ref, settings, remote=remote, refresh=refresh, observer=on_event or ignore), asked)
     try:
         return TensorStream(opening, select(opening.checkpoint.headers, tensors, plan), began=began, closes=True)
     except BaseException:
@@ -146,6 +150,8 @@ def open_tensors(
     strict: bool = False,
     on_event: Observer | None = None,
     settings: Settings | None = None,
+    remote: str | None = None,
+    refresh: bool = False,
 ) -> TensorFile:
     """The model as an object like `safetensors.safe_open` gives; arguments and errors as `load_to_device`."""
     asked = options(
@@ -159,7 +165,7 @@ def open_tensors(
         strict=strict,
         on_event=on_event,
     )
-    opening = open_model(resolve(ref, settings), asked)
+    opening = open_model(resolve(ref, settings, remote=remote, refresh=refresh, observer=on_event or ignore), asked)
     try:
         return TensorFile(opening)
     except BaseException:

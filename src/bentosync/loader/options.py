@@ -70,8 +70,7 @@ def options(
     )
 
 
-def refuse_later(*, remote: str | None, cache: str, refresh: bool) -> None:
-    """Parameters whose work is not there yet are refused by name, never ignored."""
-    for name, given in (("remote", remote is not None), ("cache", cache != "tee"), ("refresh", refresh)):
-        if given:
-            raise NotImplementedError(f"{name}= is not there yet: pull the model first, then load it")
+def refuse_later(*, cache: str) -> None:
+    """A parameter whose work is not there yet is refused by name, never ignored."""
+    if cache != "tee":
+        raise NotImplementedError(f"cache={cache!r} is not there yet: what is loaded from a remote is pulled first")

@@ -1,7 +1,7 @@
-"""From a reference to a place on the local disk.
+"""From a reference to a place on the local disk; a version that is only on a remote is pulled first.
 
-This is the seam where a remote joins: today a tag that is not in the store is NotFound; pulling it first is one
-branch of `resolve`.
+A name without a version means the store's latest if there is one (BentoML's semantics), else the remote's. `refresh`
+asks the remote first and falls back to the store, with a warning, when the remote cannot be reached.
 """
 
 from __future__ import annotations
@@ -10,12 +10,14 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
-from bentosync.errors import IntegrityError, InvalidArgument
+from bentosync.blocking import wait
+from bentosync.errors import IntegrityError, InvalidArgument, NetworkError, NotFound
+from bentosync.events import Observer, Warned, ignore
 from bentosync.settings import Settings, load
 from bentosync.store.model import Model
 from bentosync.store.record import Record
-from bentosync.store.store import Store
-from bentosync.tag import Tag, parse_reference
+from bentosync.sync.session import opened_store, pull_version
+from bentosync.tag import Reference, Tag, parse_reference
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,21 +34,31 @@ class Resolved:
     record: Record | None = None
 
 
-def resolve(ref: str | Model | os.PathLike[str], settings: Settings | None = None) -> Resolved:
-    """Where `ref` lies.
+def resolve(
+    ref: str | Model | os.PathLike[str],
+    settings: Settings | None = None,
+    *,
+    remote: str | None = None,
+    refresh: bool = False,
+    observer: Observer = ignore,
+) -> Resolved:
+    """Where `ref` lies; afterwards it lies on this disk.
 
     Args:
         ref: `name[:version][@b3:…]`, a `Model`, or a path (an `os.PathLike`, or a string with a separator or ending in
             `.safetensors`).
         settings: Of the store; the process's by default.
+        remote: Where to pull from if the store lacks the version; default the settings' default remote.
+        refresh: Ask the remote even if the store has a version of that name.
+        observer: Is told about a pull.
 
     Raises:
-        NotFound: The store has no such model or version.
+        NotFound: Neither the store nor the remote has such a model or version.
         IntegrityError: The version has another digest than the pin asks for, or none is recorded.
         InvalidArgument: `ref` is none of these.
     """
     if isinstance(ref, str) and not _is_path(ref):
-        return _version(ref, settings or load())
+        return _version(ref, settings or load(), _Asked(remote, refresh, observer))
     if isinstance(ref, Model):
         return _model(ref, settings or load())
     if not isinstance(ref, (str, os.PathLike)):
@@ -59,9 +71,18 @@ def _is_path(text: str) -> bool:
     return os.sep in text or text in (".", "..", "~") or text.endswith(".safetensors")
 
 
-def _version(text: str, settings: Settings) -> Resolved:
+@dataclass(frozen=True, slots=True)
+class _Asked:
+    """How remotes come into it."""
+
+    remote: str | None
+    refresh: bool
+    observer: Observer
+
+
+def _version(text: str, settings: Settings, asked: _Asked) -> Resolved:
     reference = parse_reference(text)
-    found = _model(_store(settings).get(Tag(reference.name, reference.version)), settings)
+    found = _model(_local_or_pulled(text, reference, settings, asked), settings)
     if reference.pin is not None:
         seen = None if found.record is None else found.record.manifest.digest
         if seen != reference.pin.removeprefix("b3:"):
@@ -73,13 +94,32 @@ def _version(text: str, settings: Settings) -> Resolved:
     return found
 
 
+def _local_or_pulled(text: str, reference: Reference, settings: Settings, asked: _Asked) -> Model:
+    tag = Tag(reference.name, reference.version)
+    reachable = asked.remote is not None or settings.default_remote is not None
+    if asked.refresh and reference.version is None:
+        try:
+            return _pulled(text, settings, asked)
+        except NetworkError as error:
+            asked.observer(Warned(f"{text} is loaded from the store, which may be behind: {error}"))
+    try:
+        return opened_store(settings).get(tag)
+    except NotFound:
+        if not reachable or settings.offline:
+            raise
+    return _pulled(text, settings, asked)
+
+
+def _pulled(text: str, settings: Settings, asked: _Asked) -> Model:
+    pull = pull_version(
+        text, remote=asked.remote, force=False, verify="auto", settings=settings, observer=asked.observer
+    )
+    return wait(pull).model
+
+
 def _model(model: Model, settings: Settings) -> Resolved:
     path = Path(model.path)
-    store = _store(settings)
+    store = opened_store(settings)
     known = store.find(model.tag)  # a Model made by hand from some folder must not borrow the record of its tag
     ours = known is not None and Path(known.path).resolve() == path.resolve()
     return Resolved(str(model.tag), path, path, store.record(model.tag) if ours else None)
-
-
-def _store(settings: Settings) -> Store:
-    return Store(settings.home, state_dir=settings.state_dir)

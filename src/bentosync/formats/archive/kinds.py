@@ -1,0 +1,44 @@
+"""The formats of archives by name, by extension, and by their first bytes."""
+
+from __future__ import annotations
+
+from typing import Literal, TypeAlias, get_args
+
+from bentosync.formats.archive import tar_header
+
+Format: TypeAlias = Literal["bentomodel", "xz", "gz", "bz2", "tar", "zip", "folder"]
+Container: TypeAlias = Literal["xz", "gz", "bz2", "tar", "zip", "folder"]
+
+FORMATS: tuple[Format, ...] = get_args(Format)
+EXTENSION = "bentomodel"
+HEAD_BYTES = tar_header.BLOCK_BYTES
+
+_SHORT: dict[str, Format] = {"tgz": "gz", "txz": "xz", "tbz2": "bz2", "tbz": "bz2"}
+_MAGIC: tuple[tuple[bytes, Container], ...] = (
+    (b"\xfd7zXZ\x00", "xz"),
+    (b"\x1f\x8b", "gz"),
+    (b"BZh", "bz2"),
+    (b"PK\x03\x04", "zip"),
+    (b"PK\x05\x06", "zip"),
+)
+
+
+def container(name: Format) -> Container:
+    """What the format is made of."""
+    return "xz" if name == "bentomodel" else name
+
+
+def named(file_name: str) -> Format | None:
+    """The format that the last extension of a file name stands for."""
+    extension = file_name.rpartition(".")[2] if "." in file_name else ""
+    if extension in _SHORT:
+        return _SHORT[extension]
+    return next((name for name in FORMATS if name == extension and name != "folder"), None)
+
+
+def sniffed(head: bytes) -> Container | None:
+    """The container that starts with these bytes (`HEAD_BYTES` of them, or all there are)."""
+    for magic, found in _MAGIC:
+        if head.startswith(magic):
+            return found
+    return "tar" if tar_header.is_header(head) else None

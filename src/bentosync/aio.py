@@ -17,9 +17,11 @@ from bentosync import settings as configuration
 from bentosync.events import Finished, Observer, ignore
 from bentosync.settings import Settings
 from bentosync.store.model import Model
+from bentosync.store.proof import Strength
 from bentosync.sync import push as pushing
+from bentosync.sync import repair as repairing
 from bentosync.sync.pull import Verify
-from bentosync.sync.session import opened_remote, opened_store, pull_version
+from bentosync.sync.session import opened_remote, opened_store, origin_of, pull_version
 from bentosync.sync.watch import Watch
 from bentosync.tag import Tag
 
@@ -160,3 +162,37 @@ async def load_to_device(
     except CancelledError:
         stop.set()
         raise
+
+
+async def repair(
+    tag: Tag | str,
+    *,
+    remote: str | None = None,
+    strength: Strength = "full",
+    settings: Settings | None = None,
+    on_event: Observer = ignore,
+) -> Finished:
+    """Make a damaged version of the local store whole again, fetching only the blocks that are bad or missing.
+
+    Args:
+        tag: `name:version`.
+        remote: A configured remote's name, or a URL; None for the one it was pulled from, else the default remote.
+        strength: `strong` proves BLAKE3 as well as XXH3.
+        settings: Everything from environment and config files, if not to be read now.
+        on_event: Is told what happens (`bentosync.events`).
+
+    Returns:
+        `moved_bytes` says how much was fetched.
+
+    Raises:
+        NotFound: Nothing is remembered about the version, or the remote does not have it.
+        Conflict: The remote's manifest is not the remembered one.
+        IntegrityError, AuthError, NetworkError, NoSpace, LocalIOError: See `bentosync.errors`.
+    """
+    settings = settings or configuration.load()
+    tag = Tag.from_taglike(tag)
+    store = opened_store(settings)
+    chosen = origin_of(store, tag, settings) if remote is None else configuration.choose_remote(settings, remote)
+    watch = Watch(on_event, "repair")
+    async with opened_remote(chosen, settings, watch) as source:
+        return await repairing.repair(store, source, tag, settings=settings, watch=watch, strength=strength)

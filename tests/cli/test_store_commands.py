@@ -153,7 +153,7 @@ def test_verify_names_file_and_bytes_of_damage(invoke: Invoke, world: World) -> 
     assert result.exit_code == 6
     assert re.match(r"m:v1: model\.safetensors: bytes 2097152\.\.3145728 ", result.stdout)
     assert result.stderr.startswith(
-        "error[INTEGRITY]: 1 model of 1 damaged: m:v1\n  try: bentosync pull --force m:v1\n"
+        "error[INTEGRITY]: 1 model of 1 damaged: m:v1\n  try: bentosync verify --repair m:v1\n"
     )
     (report,) = json.loads(invoke("verify", "--json").stdout)
     assert report["damage"][0]["begin"] == 2 << 20

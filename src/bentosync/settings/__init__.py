@@ -4,7 +4,7 @@ Precedence: explicit argument, environment, `bentosync.toml` (or `[tool.bentosyn
 working directory, the user's config file, default.
 """
 
-from bentosync.settings.choose import choose_remote, parse_url
+from bentosync.settings.choose import choose_remote, parse_url, remote_at
 from bentosync.settings.load import Found, Resolved, load, resolve, terminal, user_config_path
 from bentosync.settings.values import (
     Addressing,
@@ -31,6 +31,7 @@ __all__ = [
     "choose_remote",
     "load",
     "parse_url",
+    "remote_at",
     "resolve",
     "terminal",
     "user_config_path",

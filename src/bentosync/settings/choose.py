@@ -36,6 +36,14 @@ def choose_remote(settings: Settings, ref: str | None = None) -> RemoteSettings:
     return settings.remotes[ref]
 
 
+def remote_at(settings: Settings, url: str) -> RemoteSettings:
+    """The configured remote with this URL, the default one first; without one, the URL and nothing else."""
+    there = [name for name, remote in sorted(settings.remotes.items()) if remote.url.rstrip("/") == url]
+    if not there:
+        return RemoteSettings(url=url)
+    return settings.remotes[settings.default_remote if settings.default_remote in there else there[0]]
+
+
 def parse_url(text: str) -> str:
     """Check the URL of a remote and return it in its normal form.
 

@@ -78,20 +78,20 @@ class Digests:
         self.note(model.tag, Record(manifest, stamps, origin))
         return manifest
 
-    def check(self, model: Model, *, strength: Strength, progress: Progress) -> Sequence[Damage]:
+    def check(self, tag: Tag, *, strength: Strength, progress: Progress) -> Sequence[Damage]:
         """Every way in which a version differs from its remembered manifest."""
-        known = self.record(model.tag)
+        known = self.record(tag)
         if known is None:
             raise NotFound(
-                f"no digests of {model.tag} are remembered, so there is nothing to check it against",
-                hint=f"bentosync pull --force {model.tag}, or bentosync push {model.tag} to take it as it is",
+                f"no digests of {tag} are remembered, so there is nothing to check it against",
+                hint=f"bentosync pull --force {tag}, or bentosync push {tag} to take it as it is",
             )
         now_ns = self._now_ns()
-        with translated(f"checking {model.tag}"):
-            damages, stamps = proof.check(Path(model.path), known.manifest, strength, progress)
+        with translated(f"checking {tag}"):
+            damages, stamps = proof.check(self._layout.version_dir(tag), known.manifest, strength, progress)
         proven = {path: stamp for path, stamp in stamps.items() if stamp.settled(now_ns)}
         if proven != known.stamps:
-            self.note(model.tag, replace(known, stamps=proven))
+            self.note(tag, replace(known, stamps=proven))
         return damages
 
     def fresh(self, root: Path, info: ModelInfo) -> Described | None:

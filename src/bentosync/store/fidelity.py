@@ -9,7 +9,6 @@ get here, plus the execute bits where the owner had his.
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import logging
 import os
 import secrets
@@ -19,9 +18,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from bentosync.errors import InvalidModel
-from bentosync.store.tree import ENTRIES_MAX, kind
+from bentosync.store.tree import ENTRIES_MAX, kind, reflink
 
-_FICLONE = 0x40049409
 _COPY_BYTES = 8 << 20
 _PATH_BYTES_MAX = 4096
 _logger = logging.getLogger("bentosync")
@@ -130,7 +128,7 @@ class _Settling:
         fresh = path.parent / f".bentosync-{secrets.token_hex(8)}"
         with os.fdopen(os.open(source, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC), "rb") as origin:
             with fresh.open("xb") as copy:
-                if not _reflink(origin.fileno(), copy.fileno()):
+                if not reflink(origin.fileno(), copy.fileno()):
                     shutil.copyfileobj(origin, copy, _COPY_BYTES)
             self._modes.apply(fresh, os.fstat(origin.fileno()).st_mode)
         os.replace(fresh, path)
@@ -150,11 +148,3 @@ class _Settling:
 
     def _name(self, path: Path) -> str:
         return str(path.relative_to(self._root))
-
-
-def _reflink(source: int, target: int) -> bool:
-    try:
-        fcntl.ioctl(target, _FICLONE, source)
-    except OSError:
-        return False
-    return True

@@ -19,6 +19,7 @@ import xxhash
 
 from bentosync.errors import IntegrityError
 from bentosync.manifest.values import BLOCK_BYTES, LEAF_BYTES, FileEntry, Manifest
+from bentosync.store.tree import reflink
 
 _MAGIC = b"bsbmap1\n"
 _LEAF_BLOCKS = LEAF_BYTES // BLOCK_BYTES
@@ -88,8 +89,53 @@ class PartialFile:
         finally:
             os.close(fd)
 
+    def adopt(self, source: int, *, strong: bool) -> int:
+        """Take every missing block that the open file `source` holds, proven, at the same offset; return the bytes.
+
+        Where the file system can share blocks between files, good blocks cost no space. What cannot be read is
+        as good as missing.
+        """
+        fd = self.open()
+        try:
+            if self._share(source, fd):
+                return self.reprove(strong=strong)
+            buffer = memoryview(bytearray(LEAF_BYTES))
+            leaves = range(-(-self.blocks // _LEAF_BLOCKS))
+            return sum(self._adopt_leaf(fd, source, leaf, buffer, strong) for leaf in leaves)
+        finally:
+            os.close(fd)
+
+    def _share(self, source: int, fd: int) -> bool:
+        """Let a file that claims nothing yet share all blocks of `source`, and claim them unseen."""
+        if any(self.has(block) for block in range(self.blocks)) or not reflink(source, fd):
+            return False
+        os.ftruncate(fd, self.entry.size)
+        self._partial.mark(self._first_bit, self.blocks)
+        return True
+
+    def _adopt_leaf(self, fd: int, source: int, leaf: int, buffer: memoryview, strong: bool) -> int:
+        blocks = self._blocks_of(leaf)
+        missing = [block for block in blocks if not self.has(block)]
+        if not missing:
+            return 0
+        start = leaf * LEAF_BYTES
+        try:
+            data = buffer[: os.preadv(source, [buffer[: self.entry.size - start]], start)]
+        except OSError:
+            return 0
+        held = {block: self._block_of(data, block) for block in missing}
+        good = [block for block in missing if xxhash.xxh3_64_digest(held[block]) == self.entry.block_digest(block)]
+        if strong and len(good) == len(blocks) and blake3.blake3(data).digest() != self.entry.leaf_digest(leaf):
+            return 0
+        for block in good:
+            self.write(fd, block * BLOCK_BYTES, held[block])
+        return sum(len(held[block]) for block in good)
+
+    def _blocks_of(self, leaf: int) -> range:
+        return range(leaf * _LEAF_BLOCKS, min((leaf + 1) * _LEAF_BLOCKS, self.blocks))
+
     def _reprove_leaf(self, fd: int, leaf: int, buffer: memoryview, strong: bool) -> int:
-        blocks = range(leaf * _LEAF_BLOCKS, min((leaf + 1) * _LEAF_BLOCKS, self.blocks))
+        blocks = self._blocks_of(leaf)
         claimed = [block for block in blocks if self.has(block)]
         if not claimed:
             return 0

@@ -126,6 +126,10 @@ class Store:
         """
         return self._catalog.models(Tag.from_taglike(tag) if tag else None)
 
+    def tags(self) -> Sequence[Tag]:
+        """Every version that has a folder, damaged ones included, sorted."""
+        return [tag for name in self._catalog.names() for tag in self._catalog.versions(name)]
+
     def summaries(self, name: str | None = None) -> Sequence[Summary]:
         """What a list shows, sorted by tag; fast for thousands of versions. Damaged ones are skipped with a warning."""
         return [*self._catalog.summaries(name)]
@@ -254,8 +258,10 @@ class Store:
         """
         return self._digests.remember(model, digested, directories)
 
-    def check(self, model: Model, *, strength: Strength, progress: Progress = _silent) -> Sequence[Damage]:
+    def check(self, version: Model | Tag, *, strength: Strength, progress: Progress = _silent) -> Sequence[Damage]:
         """Every way in which a version differs from its remembered manifest; nothing means it is whole.
+
+        A tag names it too, because a version without its model.yaml is no `Model`.
 
         Raises:
             NotFound: Nothing is remembered about it.
@@ -263,4 +269,5 @@ class Store:
             InvalidModel: It holds links or special files.
             LocalIOError: The disk refuses.
         """
-        return self._digests.check(model, strength=strength, progress=progress)
+        tag = version if isinstance(version, Tag) else version.tag
+        return self._digests.check(tag, strength=strength, progress=progress)

@@ -7,27 +7,26 @@ manifest's digest; the next pull of the same manifest, by any process, goes on f
 from __future__ import annotations
 
 import asyncio
-import os
 import shutil
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Literal
 
-from bentosync.errors import BentoMLException, Conflict, IntegrityError, NoSpace, NotFound, from_os_error
+from bentosync.errors import Conflict, from_os_error
 from bentosync.events import Finished
-from bentosync.manifest.values import FileEntry, Manifest
+from bentosync.manifest.values import Manifest
 from bentosync.remote.contract import Remote
 from bentosync.settings import Settings
 from bentosync.store.model import Model
-from bentosync.store.partial import Partial, PartialFile, missing_allocation
+from bentosync.store.partial import Partial
 from bentosync.store.record import Origin
 from bentosync.store.seen import Seen
 from bentosync.store.store import Store
-from bentosync.sync.resolve import Resolved, fetch, resolve
+from bentosync.sync.assembly import Assembly
+from bentosync.sync.resolve import Resolved, resolve
 from bentosync.sync.turn import turn
 from bentosync.sync.watch import Watch
 from bentosync.tag import Reference
-from bentosync.transfer import download
 
 Verify = Literal["off", "auto", "full", "strong"]
 
@@ -111,90 +110,31 @@ class _Pull:
 
     def _up_to_date(self, present: Model) -> Pulled:
         card = self._manifest.card
-        self._start(reused=card.size)
+        self._watch.start(
+            str(self._found.tag), self._remote.properties.url,
+            files=card.files, total_bytes=card.size, reused_bytes=card.size,
+        )  # fmt: skip
         finished = self._watch.finish("up-to-date", self._manifest.pin, moved=0, reused=card.size)
         return Pulled(present, finished)
 
     async def _fetch(self, partial: Partial, *, replace: bool) -> Pulled:
-        self._require_space(partial)
-        try:
-            await asyncio.to_thread(partial.prepare, self._found.document, strong=self._strong)
-            try:
-                tally, reused = await self._download(partial)
-            except IntegrityError as error:
-                raise await self._explained(error) from error
-            self._watch.phase(str(self._found.tag), "commit")
-            tree = await asyncio.to_thread(partial.finish)
-        finally:
-            partial.close()
+        assembly = Assembly(
+            self._store, self._remote, self._found, settings=self._settings, watch=self._watch, strong=self._strong
+        )
+        # Other content under the same name is most often an older life of the same model, with equal files.
+        seed = self._store.layout.version_dir(self._found.tag) if replace else None
+        assembled = await assembly.run(partial, seed=seed)
         origin = Origin(self._remote.properties.url, datetime.now(UTC).isoformat())
-        model = await asyncio.to_thread(self._store.publish, tree, self._manifest, replace=replace, origin=origin)
+        model = await asyncio.to_thread(
+            self._store.publish, assembled.tree, self._manifest, replace=replace, origin=origin
+        )
         await asyncio.to_thread(shutil.rmtree, partial.root, ignore_errors=True)
-        moved = self._manifest.card.size - reused
+        # What the manifest carries inline moved with it.
+        moved = assembled.fetched + sum(entry.size for entry in self._manifest.files if entry.inline is not None)
         return Pulled(
-            model, self._watch.finish("done", self._manifest.pin, moved=moved, reused=reused, refetched=tally.dropped)
-        )
-
-    async def _explained(self, error: IntegrityError) -> BentoMLException:
-        """A version that was deleted or replaced meanwhile looks damaged; say what really happened."""
-        tag = self._found.tag
-        try:
-            now = await fetch(self._remote, tag, Reference(tag.name, tag.version, None))
-        except NotFound:
-            return NotFound(f"{tag} was deleted from {self._remote.properties.url} while it was being pulled")
-        except BentoMLException:
-            return error
-        if now.manifest.pin == self._manifest.pin and now.envelope.push_id == self._found.envelope.push_id:
-            return error
-        return Conflict(
-            f"{tag} was replaced on {self._remote.properties.url} while it was being pulled", hint="pull again"
-        )
-
-    def _start(self, *, reused: int) -> None:
-        card = self._manifest.card
-        self._watch.start(
-            str(self._found.tag), self._remote.properties.url,
-            files=card.files, total_bytes=card.size, reused_bytes=reused,
+            model,
+            self._watch.finish(
+                "done", self._manifest.pin,
+                moved=moved, reused=self._manifest.card.size - moved, refetched=assembled.refetched,
+            ),
         )  # fmt: skip
-
-    async def _download(self, partial: Partial) -> tuple[download.Tally, int]:
-        unit = download.unit_bytes(self._strong)
-        already = {f.entry.path: f.entry.size - sum(s.length for s in f.missing(unit)) for f in partial.files}
-        reused = sum(already.values())
-        self._start(reused=reused)
-        for entry in self._manifest.files:
-            if entry.inline is not None:
-                self._watch.advance(entry.path, entry.size, entry.size)
-
-        def proven(entry: FileEntry, count: int) -> None:
-            self._watch.advance(entry.path, entry.size, count, already[entry.path])
-
-        tally = download.Tally(proven)
-        transfer = self._settings.transfer
-        self._watch.phase(str(self._found.tag), "transfer")
-        await download.download(
-            self._remote,
-            [self._target(file) for file in partial.files if file.blocks],
-            jobs=transfer.jobs,
-            memory_bytes=transfer.memory_bytes,
-            range_bytes=transfer.range_bytes,
-            strong=self._strong,
-            tally=tally,
-        )
-        return tally, reused
-
-    def _target(self, file: PartialFile) -> download.Target:
-        return download.Target(self._found.key(file.entry.path), file)
-
-    def _require_space(self, partial: Partial) -> None:
-        needed = missing_allocation(partial.root, self._manifest)
-        anchor = self._store.layout.state
-        while not anchor.exists():
-            anchor = anchor.parent
-        disk = os.statvfs(anchor)
-        free = disk.f_bavail * disk.f_frsize
-        if needed > free:
-            raise NoSpace(
-                f"{self._found.tag} needs {needed} more bytes in {self._store.home}, {free} are free",
-                hint="free some space, or use another store: bentosync --store DIR pull …",
-            )

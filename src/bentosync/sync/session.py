@@ -9,7 +9,7 @@ from bentosync.errors import InvalidArgument
 from bentosync.events import Observer
 from bentosync.remote.contract import Remote
 from bentosync.remote.open import open_remote
-from bentosync.settings import RemoteSettings, Settings, choose_remote
+from bentosync.settings import RemoteSettings, Settings, choose_remote, remote_at
 from bentosync.store.store import Store
 from bentosync.sync import pull as pulling
 from bentosync.sync.pull import Pulled, Verify
@@ -38,6 +38,14 @@ async def opened_remote(chosen: RemoteSettings, settings: Settings, observer: Ob
         yield remote
     finally:
         await remote.aclose()
+
+
+def origin_of(store: Store, tag: Tag, settings: Settings) -> RemoteSettings:
+    """The remote that a version was pulled from; the default remote if it was made here."""
+    known = store.record(tag)
+    if known is None or known.origin is None:
+        return choose_remote(settings)
+    return remote_at(settings, known.origin.remote)
 
 
 async def pull_version(

@@ -1,56 +1,114 @@
-"""`bentosync verify`: are the files still what their manifest says, byte for byte."""
+"""`bentosync verify`: are the files still what their manifest says, byte for byte; and `--repair`, if they are not."""
 
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from dataclasses import asdict
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from bentosync.cli import amounts
+from bentosync.cli.operation import watched
 from bentosync.cli.options import Command, complete_models
 from bentosync.cli.session import Session, pass_session
-from bentosync.errors import IntegrityError
+from bentosync.errors import IntegrityError, InvalidModel, LocalIOError, NotFound
+from bentosync.tag import Tag
+
+if TYPE_CHECKING:
+    from bentosync.store.proof import Damage, Strength
 
 
 @click.command(cls=Command)
 @click.argument("models", nargs=-1, metavar="[MODEL]...", shell_complete=complete_models)
 @click.option("--full", "strength", flag_value="full", default="full", help="XXH3 of every byte (the default).")
 @click.option("--strong", "strength", flag_value="strong", help="BLAKE3 of every byte.")
+@click.option("--repair", is_flag=True, help="Fetch what is damaged again, from --remote or where it was pulled from.")
 @pass_session
-def verify(session: Session, models: tuple[str, ...], strength: str) -> None:
+def verify(session: Session, models: tuple[str, ...], strength: Strength, repair: bool) -> None:
     """Check the files of models against their digests.
 
     Without MODEL all models of the store are checked. Damage is listed by file and byte range; exit status 6.
+    With --repair only damaged blocks are fetched, the version is built anew beside the damaged one and then takes its
+    place, and the exit status is 0 if everything is whole in the end.
     """
-    targets = [session.store.get(model) for model in models] if models else list(session.store.list())
-    reports = [_verify_one(session, model, strength) for model in targets]
-    damaged = [report["tag"] for report in reports if report["damage"]]
+    targets = [_tag(session, model) for model in models] if models else list(session.store.tags())
+    reports = [_Verification(session, tag, strength).run(repair=repair, named=bool(models)) for tag in targets]
     if session.json:
         session.document(reports)
+    damaged = [report["tag"] for report in reports if report["damage"] and not report["repaired"]]
     if damaged:
         raise IntegrityError(
             f"{amounts.plural(len(damaged), 'model')} of {len(reports)} damaged: {', '.join(damaged)}",
-            hint=f"bentosync pull --force {' '.join(damaged)}",
+            hint=f"bentosync verify --repair {' '.join(damaged)}",
         )
 
 
-def _verify_one(session: Session, model: Any, strength: str) -> dict[str, Any]:
-    began = time.monotonic()
-    damage = session.store.check(model, strength=strength)  # type: ignore[arg-type]
-    seconds = time.monotonic() - began
-    size = model.file_size
-    if not session.json:
-        for found in damage:
-            session.result(f"{model.tag}: {found.path}: bytes {found.begin}..{found.end} {found.kind}")
-        if not damage and not session.quiet:
+def _tag(session: Session, text: str) -> Tag:
+    """The version meant; one that is named in full may lack its model.yaml."""
+    tag = Tag.from_str(text)
+    if tag.version is not None and session.store.layout.version_dir(tag).is_dir():
+        return tag
+    return session.store.get(text).tag
+
+
+class _Verification:
+    """One version's check, what it says, and its repair."""
+
+    def __init__(self, session: Session, tag: Tag, strength: Strength) -> None:
+        self._session = session
+        self._tag = tag
+        self._strength = strength
+
+    def run(self, *, repair: bool, named: bool) -> dict[str, Any]:
+        began = time.monotonic()
+        report: dict[str, Any] = {"tag": str(self._tag), "strength": self._strength, "damage": [], "repaired": None}
+        try:
+            damage = self._damage()
+        except NotFound as error:
+            if named:
+                raise
+            self._session.say(f"{self._tag}: not checked: {error.message}")
+            return report | {"checked": False}
+        report["seconds"] = time.monotonic() - began
+        record = self._session.store.record(self._tag)
+        report["size_bytes"] = record.manifest.card.size if record else 0
+        report["damage"] = damage
+        self._tell(report)
+        if damage and repair:
+            report["repaired"] = self._repair()
+        return report | {"checked": True}
+
+    def _damage(self) -> Sequence[dict[str, Any]]:
+        try:
+            found: Sequence[Damage] = self._session.store.check(self._tag, strength=self._strength)
+        except (InvalidModel, LocalIOError) as error:
+            # A file that cannot be read, or is none any more, is as damaged as one with other bytes.
+            return [{"path": "", "begin": 0, "end": 0, "kind": "unreadable", "reason": error.message}]
+        return [asdict(damage) for damage in found]
+
+    def _tell(self, report: dict[str, Any]) -> None:
+        if self._session.json:
+            return
+        for found in report["damage"]:
+            where = found.get("reason") or f"{found['path']}: bytes {found['begin']}..{found['end']} {found['kind']}"
+            self._session.result(f"{self._tag}: {where}")
+        if not report["damage"] and not self._session.quiet:
+            size, seconds = report["size_bytes"], report["seconds"]
             speed = amounts.rate(size / seconds) if seconds > 0 else ""
-            session.result(f"{model.tag}: ok ({amounts.brief(size)}, {amounts.duration(seconds)}, {speed})")
-    return {
-        "tag": str(model.tag),
-        "size_bytes": size,
-        "seconds": seconds,
-        "strength": strength,
-        "damage": [asdict(found) for found in damage],
-    }
+            self._session.result(f"{self._tag}: ok ({amounts.brief(size)}, {amounts.duration(seconds)}, {speed})")
+
+    def _repair(self) -> dict[str, Any]:
+        from bentosync import aio
+
+        session = self._session
+        _, end = watched(
+            session,
+            lambda view: aio.repair(
+                self._tag, remote=session.remote, strength=self._strength, settings=session.settings, on_event=view
+            ),
+        )
+        if not session.json:
+            session.result(f"{self._tag}: repaired (fetched {amounts.brief(end.moved_bytes)} from {end.remote})")
+        return {"remote": end.remote, "fetched_bytes": end.moved_bytes, "seconds": end.seconds}

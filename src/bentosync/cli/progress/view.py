@@ -12,7 +12,8 @@ from bentosync.cli.progress.account import Account, Snapshot
 Say = Callable[[str], None]
 
 VERBS = {"push": ("Pushing", "to"), "pull": ("Pulling", "from"), "verify": ("Verifying", "in"),
-         "load": ("Loading", "from"), "create": ("Creating", "in")}  # fmt: skip
+         "load": ("Loading", "from"), "create": ("Creating", "in"),
+         "repair": ("Repairing", "from"), "copy": ("Copying", "to")}  # fmt: skip
 
 
 class View(ABC):

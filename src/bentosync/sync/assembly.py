@@ -1,0 +1,141 @@
+"""Assembly: from a manifest and a remote to a tree that holds every byte of it, whichever way each one got there.
+
+The tree grows in the partial named by the manifest's digest: first what an earlier try left there, then what a local
+tree (the seed) holds at the same place, then the rest from the remote. Every block is proven before it counts.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from bentosync.errors import BentoMLException, Conflict, IntegrityError, NoSpace, NotFound
+from bentosync.manifest.values import FileEntry
+from bentosync.remote.contract import Remote
+from bentosync.settings import Settings
+from bentosync.store import tree
+from bentosync.store.partial import Partial, PartialFile, missing_allocation
+from bentosync.store.store import Store
+from bentosync.sync.resolve import Resolved, fetch
+from bentosync.sync.watch import Watch
+from bentosync.tag import Reference
+from bentosync.transfer import download
+
+
+@dataclass(frozen=True, slots=True)
+class Assembled:
+    """A complete tree, ready to be published; of its bytes, `fetched` came from the remote just now.
+
+    `refetched` bytes came more than once.
+    """
+
+    tree: Path
+    fetched: int
+    refetched: int
+
+
+class Assembly:
+    """The making of one version's tree."""
+
+    def __init__(
+        self, store: Store, remote: Remote, found: Resolved, *, settings: Settings, watch: Watch, strong: bool
+    ) -> None:
+        self._store = store
+        self._remote = remote
+        self._found = found
+        self._settings = settings
+        self._watch = watch
+        self._strong = strong
+        self._manifest = found.manifest
+
+    async def run(self, partial: Partial, *, seed: Path | None = None) -> Assembled:
+        """Complete `partial`, which the caller owns; raises as `sync.pull.pull` does, and `OSError`."""
+        self._require_space(partial)
+        try:
+            await asyncio.to_thread(partial.prepare, self._found.document, strong=self._strong)
+            if seed is not None:
+                await asyncio.to_thread(_plant, seed, partial.files, strong=self._strong)
+            missing = sum(span.length for file in partial.files for span in file.missing(self._unit))
+            try:
+                tally = await self._download(partial)
+            except IntegrityError as error:
+                raise await self._explained(error) from error
+            self._watch.phase(str(self._found.tag), "commit")
+            return Assembled(await asyncio.to_thread(partial.finish), missing, tally.dropped)
+        finally:
+            partial.close()
+
+    @property
+    def _unit(self) -> int:
+        return download.unit_bytes(self._strong)
+
+    async def _download(self, partial: Partial) -> download.Tally:
+        already = {f.entry.path: f.entry.size - sum(s.length for s in f.missing(self._unit)) for f in partial.files}
+        card = self._manifest.card
+        self._watch.start(
+            str(self._found.tag), self._remote.properties.url,
+            files=card.files, total_bytes=card.size, reused_bytes=sum(already.values()),
+        )  # fmt: skip
+        for entry in self._manifest.files:
+            if entry.inline is not None:
+                self._watch.advance(entry.path, entry.size, entry.size)
+
+        def proven(entry: FileEntry, count: int) -> None:
+            self._watch.advance(entry.path, entry.size, count, already[entry.path])
+
+        tally = download.Tally(proven)
+        transfer = self._settings.transfer
+        self._watch.phase(str(self._found.tag), "transfer")
+        await download.download(
+            self._remote,
+            [download.Target(self._found.key(file.entry.path), file) for file in partial.files if file.blocks],
+            jobs=transfer.jobs,
+            memory_bytes=transfer.memory_bytes,
+            range_bytes=transfer.range_bytes,
+            strong=self._strong,
+            tally=tally,
+        )
+        return tally
+
+    async def _explained(self, error: IntegrityError) -> BentoMLException:
+        """A version that was deleted or replaced meanwhile looks damaged; say what really happened."""
+        tag = self._found.tag
+        try:
+            now = await fetch(self._remote, tag, Reference(tag.name, tag.version, None))
+        except NotFound:
+            return NotFound(f"{tag} was deleted from {self._remote.properties.url} while it was being pulled")
+        except BentoMLException:
+            return error
+        if now.manifest.pin == self._manifest.pin and now.envelope.push_id == self._found.envelope.push_id:
+            return error
+        return Conflict(
+            f"{tag} was replaced on {self._remote.properties.url} while it was being pulled", hint="pull again"
+        )
+
+    def _require_space(self, partial: Partial) -> None:
+        needed = missing_allocation(partial.root, self._manifest)
+        anchor = self._store.layout.state
+        while not anchor.exists():
+            anchor = anchor.parent
+        disk = os.statvfs(anchor)
+        free = disk.f_bavail * disk.f_frsize
+        if needed > free:
+            raise NoSpace(
+                f"{self._found.tag} needs {needed} more bytes in {self._store.home}, {free} are free",
+                hint="free some space, or use another store: bentosync --store DIR pull …",
+            )
+
+
+def _plant(seed: Path, files: Sequence[PartialFile], *, strong: bool) -> None:
+    """Take over what the tree `seed` holds already. A file that is gone, or no regular file, gives nothing."""
+    for file in files:
+        with contextlib.suppress(BentoMLException):
+            source = tree.open_file(seed, file.entry.path)
+            try:
+                file.adopt(source, strong=strong)
+            finally:
+                os.close(source)

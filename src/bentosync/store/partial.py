@@ -82,7 +82,7 @@ class PartialFile:
 
         With `strong`, leaves whose blocks all hold must match their BLAKE3 as well.
         """
-        buffer = memoryview(bytearray(LEAF_BYTES))
+        buffer = memoryview(bytearray(min(LEAF_BYTES, self.entry.size)))
         fd = self.open()
         try:
             return sum(self._reprove_leaf(fd, leaf, buffer, strong) for leaf in range(-(-self.blocks // _LEAF_BLOCKS)))

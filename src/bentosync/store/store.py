@@ -221,6 +221,12 @@ class Store:
         """
         return self._writer.lock(tag, seconds=seconds)
 
+    def mend_latest(self, tag: Tag) -> None:
+        """Let `latest` name this version if it is the newest and a crash, right after it appeared, kept the pointer from
+        saying so. Where the store cannot be written nothing happens.
+        """
+        self._writer.mend_latest(tag)
+
     # --- digests ------------------------------------------------------------------------------------------------------
 
     def record(self, tag: Tag) -> Record | None:

@@ -66,6 +66,7 @@ class Writer:
             pickles.required()
         self._commit.ready()
         if os.path.lexists(self._layout.version_dir(info.tag)):
+            self.mend_latest(info.tag)
             raise already_exists(info.tag, self._layout)
         root = self.staging()
         try:
@@ -111,16 +112,17 @@ class Writer:
         return Model(tag, self._layout.version_dir(tag), info, internal=True)
 
     def _publish(self, root: Path, info: ModelInfo, *, replace: bool) -> None:
-        def newest() -> bool:
-            if not self._pointer_holds(info.name):
-                found = self._catalog.newest(info.name)
-                return found is None or info.creation_time >= found.creation_time
-            try:
-                return info.creation_time >= self._catalog.latest(info.name)[0].creation_time
-            except BentoMLException:
-                return True
+        self._commit.publish(root, info.tag, replace=replace, point=lambda: self._is_latest(info))
 
-        self._commit.publish(root, info.tag, replace=replace, point=newest)
+    def _is_latest(self, info: ModelInfo) -> bool:
+        """Whether `latest` shall name this version: nothing newer is there. Called under the lock of the name."""
+        if not self._pointer_holds(info.name):
+            found = self._catalog.newest(info.name)
+            return found is None or info.creation_time >= found.creation_time
+        try:
+            return info.creation_time >= self._catalog.latest(info.name)[0].creation_time
+        except BentoMLException:
+            return True
 
     def delete(self, tag: Tag | str) -> None:
         """Remove a version, or all of a name."""
@@ -171,11 +173,14 @@ class Writer:
             yield
 
     def mend_latest(self, tag: Tag) -> None:
-        """Let a broken `latest` name `tag`, where the store can be written."""
+        """Let `latest` name `tag` if it is the newest and a crash kept the pointer from saying so."""
+        if latest.read(self._layout.latest(tag.name)) == tag.version:
+            return
         try:
             self._commit.ready()
             with self._commit.name_lock(tag.name, seconds=1), translated(f"setting latest of {tag.name}"):
-                if not self._pointer_holds(tag.name):
+                model = self._catalog.find(tag)
+                if model is not None and self._is_latest(model.info):
                     self._commit.point(tag)
         except BentoMLException as error:
             _logger.debug("latest of %s stays as it is: %s", tag.name, error)

@@ -91,6 +91,7 @@ class _Pull:
         present = self._store.find(self._found.tag)
         if present is not None:
             if await self._is_current(present):
+                await asyncio.to_thread(self._store.mend_latest, present.tag)
                 return self._up_to_date(present)
             if not force:
                 raise Conflict(

@@ -77,6 +77,15 @@ def test_latest_survives_a_lost_pointer(scene: Scene) -> None:
     assert scene.pull("m").tag == Tag("m", "newer")
 
 
+def test_pushing_again_heals_a_pointer_that_was_lost_or_broken(scene: Scene) -> None:
+    scene.create("m:v1")
+    scene.push("m:v1")
+    for damage in (scene.delete_object, lambda key: scene.write_object(key, b"{}")):
+        damage("models/m/latest")
+        assert scene.push("m:v1").outcome == "up-to-date"
+        assert b'"version":"v1"' in scene.read_object("models/m/latest")
+
+
 def test_unknown_names_and_versions_are_not_found(scene: Scene) -> None:
     scene.create("m:v1")
     scene.push("m:v1")

@@ -14,8 +14,8 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 
-from bentosync.errors import Conflict, InvalidArgument, NotFound, from_os_error
-from bentosync.events import Finished, Warned
+from bentosync.errors import Conflict, NotFound, from_os_error
+from bentosync.events import Finished
 from bentosync.manifest import encode
 from bentosync.manifest.values import Envelope, Manifest
 from bentosync.remote import keys
@@ -26,10 +26,12 @@ from bentosync.store.store import Store
 from bentosync.store.tree import Tree, scan
 from bentosync.sync import pointer
 from bentosync.sync.claim import Claim, claim
+from bentosync.sync.delete import remove_folder
 from bentosync.sync.documents import Pointer
 from bentosync.sync.resolve import Resolved, fetch
 from bentosync.sync.turn import turn
 from bentosync.sync.watch import Watch
+from bentosync.sync.writing import exclusive
 from bentosync.tag import Reference
 from bentosync.transfer import engine, upload
 
@@ -61,14 +63,6 @@ async def push(
             raise from_os_error(error, f"pushing {model.tag}") from error
 
 
-async def remove_folder(remote: Remote, prefix: str) -> None:
-    """Delete every object and unfinished upload below `prefix`, a push's folder that no manifest names."""
-    async for unfinished in remote.list_uploads(prefix):
-        await remote.abort_upload(unfinished)
-    async for stat in remote.list(prefix):
-        await remote.delete(stat.key)
-
-
 class _Push:
     """One push whose turn it is."""
 
@@ -89,7 +83,7 @@ class _Push:
             return await self._up_to_date(existing)
         if existing is not None and not force:
             raise self._taken(existing)
-        self._exclusive = await self._may_write(single_writer)
+        self._exclusive = await exclusive(self._remote, single_writer=single_writer, observer=self._watch)
         tree = await asyncio.to_thread(scan, Path(self._model.path))
         files = tuple((file.path, file.size) for file in tree.files)
         claimed = await claim(self._remote, self._tag, files, owner=self._store.owner, exclusive=self._exclusive)
@@ -115,29 +109,17 @@ class _Push:
         return self._watch.finish("up-to-date", existing.manifest.pin, moved=0, reused=card.size)
 
     async def _heal_latest(self, manifest: Manifest) -> None:
-        """A push that died between manifest and pointer left `latest` behind; a read-only principal leaves it so."""
-        current = await pointer.read(self._remote, self._tag.name)
-        if current is None or current[0].version == self._tag.version:
+        """A push that died between manifest and pointer left `latest` behind; who may only read leaves it so."""
+        try:
+            await pointer.advance(self._remote, self._tag.name, Pointer.to(manifest), exclusive=self._exclusive)
+        except AuthError:
             return
-        await pointer.advance(self._remote, self._tag.name, Pointer.to(manifest), exclusive=self._exclusive)
 
     def _taken(self, existing: Resolved) -> Conflict:
         return Conflict(
             f"{self._tag} exists on {self._url} with other content ({existing.manifest.pin})",
             hint=f"push it under another version, or replace it: bentosync push {self._tag} --force",
         )
-
-    async def _may_write(self, single_writer: bool) -> bool:
-        """Whether publishing may rely on conditional writes."""
-        if await self._remote.conditional_writes():
-            return True
-        if not single_writer:
-            raise InvalidArgument(
-                f"{self._url} ignores conditional writes, so two pushes at once could overwrite each other",
-                hint="if nobody else pushes there now: --single-writer (or single_writer = true for the remote)",
-            )
-        self._watch(Warned(f"{self._url} ignores conditional writes: make sure that nobody else pushes there now"))
-        return False
 
     async def _send(self, tree: Tree, claimed: Claim) -> upload.Tally:
         known = self._store.known(self._model)

@@ -14,7 +14,7 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 
-from bentosync.errors import Conflict, NotFound, from_os_error
+from bentosync.errors import AuthError, Conflict, NotFound, from_os_error
 from bentosync.events import Finished
 from bentosync.manifest import encode
 from bentosync.manifest.values import Envelope, Manifest

@@ -54,6 +54,12 @@ class InvalidModel(InvalidArgument, ValueError):
     code = "MODEL"
 
 
+class Unsupported(InvalidArgument, ValueError):
+    """A format or protocol that is not there. Also a `ValueError`, because BentoML raises one."""
+
+    code = "UNSUPPORTED"
+
+
 class NotFound(BentoMLException):
     """The named model, version, remote or object does not exist."""
 

@@ -10,7 +10,6 @@ Format: TypeAlias = Literal["bentomodel", "xz", "gz", "bz2", "tar", "zip", "fold
 Container: TypeAlias = Literal["xz", "gz", "bz2", "tar", "zip", "folder"]
 
 FORMATS: tuple[Format, ...] = get_args(Format)
-EXTENSION = "bentomodel"
 HEAD_BYTES = tar_header.BLOCK_BYTES
 
 _SHORT: dict[str, Format] = {"tgz": "gz", "txz": "xz", "tbz2": "bz2", "tbz": "bz2"}

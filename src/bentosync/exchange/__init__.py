@@ -1,0 +1,1 @@
+"""Models into and out of the store as archives and folders."""

@@ -1,0 +1,198 @@
+"""An archive or a folder as a version of the store.
+
+One pass: what is read is checked, digested and written into a staging folder of the store, and the version appears by
+a rename when everything is proven. There is no temporary copy, and until the rename an older version is untouched.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal, TypeAlias
+
+from bentosync.errors import Conflict, InvalidArgument, NoSpace
+from bentosync.events import Observer, Warned, ignore
+from bentosync.exchange.arrival import Arrival
+from bentosync.exchange.source import Source, open_source
+from bentosync.exchange.watch import Watch
+from bentosync.formats.archive.extractor import Extractor
+from bentosync.formats.archive.member import Limits
+from bentosync.formats.model_yaml import FILE_NAME, ModelContext, ModelInfo, ModelOptions
+from bentosync.manifest import decode
+from bentosync.manifest.values import Manifest
+from bentosync.store.disk import translated
+from bentosync.store.model import Model
+from bentosync.store.store import Store
+from bentosync.tag import LATEST, Tag
+
+Existing: TypeAlias = Literal["refuse", "skip", "replace"]
+"""What happens to a version that is in the store already."""
+
+_OPEN = os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC
+
+
+@dataclass(frozen=True, slots=True)
+class Imported:
+    """The version in the store; `outcome` says whether it came from the archive or was there before."""
+
+    model: Model
+    outcome: Literal["done", "skipped"]
+
+
+def import_model(
+    store: Store,
+    path: str,
+    input_format: str | None = None,
+    *,
+    name: Tag | str | None = None,
+    existing: Existing = "refuse",
+    limits: Limits | None = None,
+    on_event: Observer = ignore,
+) -> Imported:
+    """Read an archive or a folder into the store.
+
+    Args:
+        store: Where it goes.
+        path: Absolute (see `place.local`).
+        input_format: What it must be; default what its first bytes say.
+        name: What a tree without model.yaml becomes; a tree that has one must be of that name.
+        existing: What to do if the version is there: refuse, keep it, or replace it once the new one is whole.
+        limits: What the archive may cost.
+        on_event: Told about progress, in bytes of the archive.
+
+    Raises:
+        NotFound: There is nothing at `path`.
+        InvalidArgument: It is no archive, of another format or name than was said, or needs a name.
+        Conflict: The version exists.
+        UnsafeInput: The archive is malformed or hostile.
+        IntegrityError: A file is not what the archive's manifest says.
+        InvalidModel: The folder holds what a model cannot hold.
+        LocalIOError: The disk refuses.
+    """
+    asked = None if name is None else Tag.from_taglike(name)
+    with translated(f"importing {path}"):
+        return _Import(store, path, asked, existing, limits or Limits(), on_event).run(input_format)
+
+
+class _Import:
+    def __init__(
+        self, store: Store, path: str, asked: Tag | None, existing: Existing, limits: Limits, on_event: Observer
+    ) -> None:
+        if asked is not None and asked.version == LATEST:
+            raise InvalidArgument(f"{asked}: 'latest' is the pointer to the newest version, and no version")
+        self._store = store
+        self._path = path
+        self._asked = asked
+        self._existing = existing
+        self._limits = limits
+        self._on_event = on_event
+        self._watch = Watch(on_event, "import", path)
+
+    def run(self, input_format: str | None) -> Imported:
+        with open_source(self._path, input_format, self._limits, self._watch.count) as source:
+            root = self._store.staging()
+            try:
+                with Extractor(root, self._limits.entries_max) as extractor:
+                    arrived = self._arrive(source, root, extractor)
+                return self._kept(arrived) if isinstance(arrived, Model) else self._publish(root, arrived)
+            finally:
+                self._store.drop_staging(root)
+
+    def _publish(self, root: Path, manifest: Manifest) -> Imported:
+        card, tag = manifest.card, _tag(manifest)
+        self._watch.phase(str(tag), "commit")
+        try:
+            model = self._store.publish(root, manifest, replace=self._existing == "replace")
+        except Conflict:
+            # Somebody was faster.
+            found = self._store.find(tag) if self._existing == "skip" else None
+            if found is None:
+                raise
+            return self._kept(found)
+        self._watch.finish("done", str(tag), files=card.files, total_bytes=card.size, digest=manifest.pin)
+        return Imported(model, "done")
+
+    def _arrive(self, source: Source, root: Path, extractor: Extractor) -> Manifest | Model:
+        """Write everything into `root`; the manifest of it, or the model that is there already and shall stay."""
+        arrival: Arrival | None = None
+        tag: Tag | None = None
+        for member, pieces in source.reader.members():
+            if arrival is None:
+                body = source.reader.manifest
+                carried = None if body is None else decode.body(body)
+                tag = None if carried is None else _tag(carried)
+                shown = str(tag or self._asked or Path(self._path).name)
+                self._watch.start(shown, files=source.files, total_bytes=source.total_bytes)
+                if tag is not None and (found := self._decide(tag, carried)) is not None:
+                    return found
+                if carried is not None:
+                    _check_space(root, carried.card.size)
+                arrival = Arrival(root, extractor, carried, self._watch.advance)
+            arrival.take(member, pieces)
+            if tag is None and arrival.info is not None:
+                tag = arrival.info.tag
+                if (found := self._decide(tag, None)) is not None:
+                    return found
+        if arrival is None:
+            raise InvalidArgument(f"{self._path} is empty")
+        if arrival.info is None:
+            info = self._made_info()
+            if (found := self._decide(info.tag, None)) is not None:
+                return found
+            arrival.add_model_yaml(info)
+        return arrival.manifest()
+
+    def _decide(self, tag: Tag, carried: Manifest | None) -> Model | None:
+        """The version that is there and shall stay; None to go on.
+
+        Raises:
+            Conflict: It is there, and that is not wanted.
+            InvalidArgument: Another name was asked for.
+        """
+        if self._asked is not None and (tag.name, tag.version) != (
+            self._asked.name,
+            self._asked.version or tag.version,
+        ):
+            raise InvalidArgument(
+                f"{self._path} holds {tag}, and {self._asked} was asked for",
+                hint="a name is for folders and archives without model.yaml; leave it out",
+            )
+        if self._existing == "replace" or not os.path.lexists(self._store.layout.version_dir(tag)):
+            return None
+        if self._existing == "refuse":
+            raise Conflict(
+                f"Item '{tag}' already exists in the store {self._store.layout.models}",
+                hint="--skip-existing keeps it, --force replaces it",
+            )
+        record = self._store.record(tag)
+        if carried is not None and record is not None and record.manifest.digest != carried.digest:
+            self._on_event(Warned(f"{tag} in the store has other content than {self._path}; it is kept"))
+        return self._store.find(tag)
+
+    def _made_info(self) -> ModelInfo:
+        if self._asked is None:
+            raise InvalidArgument(
+                f"{self._path} has no {FILE_NAME}, so it does not say what it is called",
+                hint=f"bentosync import {self._path} --name NAME[:VERSION]",
+            )
+        tag = self._asked if self._asked.version is not None else self._asked.make_new_version()
+        return ModelInfo(
+            tag, module="", labels={}, options=ModelOptions(), metadata={}, context=ModelContext("", {}),
+            signatures={}, api_version="v1",
+        )  # fmt: skip
+
+    def _kept(self, model: Model) -> Imported:
+        self._watch.finish("up-to-date", str(model.tag), files=0, total_bytes=0, digest="")
+        return Imported(model, "skipped")
+
+
+def _tag(manifest: Manifest) -> Tag:
+    return Tag(manifest.card.name, manifest.card.version)
+
+
+def _check_space(root: Path, size: int) -> None:
+    free = shutil.disk_usage(root).free
+    if free < size:
+        raise NoSpace(f"the model has {size} bytes, and {free} are free on the disk of the store")

@@ -1,0 +1,73 @@
+"""A file that appears whole or not at all: written beside its target, synced, renamed over it.
+
+Until the rename an older file of that name is untouched, and what was written is removed if anything goes wrong.
+"""
+
+from __future__ import annotations
+
+import os
+import secrets
+import stat
+from collections.abc import Sequence
+from pathlib import Path
+from types import TracebackType
+
+from bentosync.errors import InvalidArgument
+from bentosync.formats.archive.member import Bytes
+from bentosync.store.disk import Disk
+
+
+def beside(target: Path) -> Path:
+    """A name of its own next to `target`, for what is not finished."""
+    return target.with_name(f".{target.name[:200]}.{secrets.token_hex(4)}.partial")
+
+
+class Output:
+    """The file `target` in the making; use it as a context and `commit` inside. Methods raise `OSError`.
+
+    Raises:
+        InvalidArgument: There is something at `target` that is no regular file.
+    """
+
+    def __init__(self, target: Path, disk: Disk) -> None:
+        self.position = 0
+        # A link is followed, so that the file it names is replaced and not the link.
+        self._target = Path(os.path.realpath(target))
+        if self._target.exists() and not stat.S_ISREG(self._target.stat().st_mode):
+            raise InvalidArgument(f"{target} is neither a regular file nor a folder")
+        self._disk = disk
+        self._scratch = beside(self._target)
+        self._fd = os.open(self._scratch, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o666)
+
+    def __enter__(self) -> Output:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        os.close(self._fd)
+        self._disk.unlink(self._scratch)
+
+    def write(self, parts: Sequence[Bytes]) -> None:
+        """Append; at most 1024 parts."""
+        wanted = sum(map(len, parts))
+        written = os.writev(self._fd, parts)
+        self.position += written
+        if written < wanted:
+            self._write_rest(b"".join(parts)[written:])
+
+    def _write_rest(self, data: bytes) -> None:
+        while data:
+            written = os.write(self._fd, data)
+            self.position += written
+            data = data[written:]
+
+    def patch(self, offset: int, data: bytes) -> None:
+        """Overwrite what was written at `offset`."""
+        os.pwrite(self._fd, data, offset)
+
+    def commit(self) -> None:
+        """Put it on the disk and in its place."""
+        os.fsync(self._fd)
+        self._disk.rename(self._scratch, self._target)
+        self._disk.sync_directory(self._target.parent)

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
-Operation: TypeAlias = Literal["push", "pull", "verify", "load", "create", "repair", "copy"]
+Operation: TypeAlias = Literal["push", "pull", "verify", "load", "create", "repair", "copy", "import", "export"]
 
 
 @dataclass(frozen=True, slots=True)

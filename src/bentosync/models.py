@@ -16,6 +16,8 @@ from bentosync import aio, settings
 from bentosync.blocking import wait
 from bentosync.errors import BentoMLException
 from bentosync.events import Finished, Observer, ignore
+from bentosync.exchange import exporting, importing, place
+from bentosync.exchange.importing import Existing
 from bentosync.formats.model_yaml import ModelContext, ModelInfo, ModelOptions, ModelSignature
 from bentosync.store.model import Model
 from bentosync.store.store import Store
@@ -148,14 +150,90 @@ def pull(
     return wait(aio.pull(tag, force=force, remote=remote, verify=verify, on_event=on_event))
 
 
-def import_model(path: str, input_format: str | None = None, **_: Any) -> Model:
-    """Archives and folders come with 0.2."""
-    raise NotImplementedError("importing models comes with bentosync 0.2; until then: bentosync.models.create")
+def import_model(
+    path: str,
+    input_format: str | None = None,
+    *,
+    protocol: str | None = None,
+    user: str | None = None,
+    passwd: str | None = None,
+    params: dict[str, str] | None = None,
+    subpath: str | None = None,
+    _model_store: Store | None = None,
+    name: Tag | str | None = None,
+    existing: Existing = "refuse",
+    on_event: Observer = ignore,
+) -> Model:
+    """A version from an archive or a folder, proven if it carries a manifest. Nothing is visible before it is whole.
+
+    Args:
+        path: A `.bentomodel`, tar, zip or folder; relative to the working directory.
+        input_format: What it must be; default what its first bytes say.
+        protocol: `file` or nothing; remote storage comes later.
+        user: For remote storage.
+        passwd: For remote storage.
+        params: For remote storage.
+        subpath: Appended to `path`.
+        _model_store: The store; default that of the settings.
+        name: What a folder or archive without model.yaml becomes, a Hugging Face snapshot for instance.
+        existing: If the version is in the store: `refuse`, `skip` (return that one) or `replace`.
+        on_event: Told about progress.
+
+    Raises:
+        NotFound: There is nothing at `path`.
+        InvalidArgument: It is no archive, of another format or name than was said, or needs a name.
+        Conflict: The version exists; BentoML's message.
+        UnsafeInput: The archive is malformed or hostile.
+        IntegrityError: A file is not what the archive's manifest says.
+        InvalidModel: The folder holds what a model cannot hold.
+        LocalIOError: The disk refuses.
+    """
+    found = place.local(path, protocol=protocol, user=user, passwd=passwd, params=params, subpath=subpath)
+    store = _store(_model_store)
+    return importing.import_model(store, found, input_format, name=name, existing=existing, on_event=on_event).model
 
 
-def export_model(tag: Tag | str, path: str, output_format: str | None = None, **_: Any) -> str:
-    """Archives and folders come with 0.2."""
-    raise NotImplementedError("exporting models comes with bentosync 0.2; until then: bentosync push to file:///…")
+def export_model(
+    tag: Tag | str,
+    path: str,
+    output_format: str | None = None,
+    *,
+    protocol: str | None = None,
+    user: str | None = None,
+    passwd: str | None = None,
+    params: dict[str, str] | None = None,
+    subpath: str | None = None,
+    _model_store: Store | None = None,
+    compress: bool = False,
+    on_event: Observer = ignore,
+) -> str:
+    """Write a version to an archive or a folder and return its absolute path.
+
+    Args:
+        tag: Which; `latest` and unique prefixes will do.
+        path: A file, or a folder to put it in under its default name; relative to the working directory.
+        output_format: `bentomodel`, `gz`, `xz`, `bz2`, `tar`, `zip` or `folder`; default what `path` ends with, else
+            `bentomodel`.
+        protocol: `file` or nothing; remote storage comes later.
+        user: For remote storage.
+        passwd: For remote storage.
+        params: For remote storage.
+        subpath: Appended to `path`.
+        _model_store: The store; default that of the settings.
+        compress: Spend time on making it smaller; weights hardly get smaller.
+        on_event: Told about progress.
+
+    Raises:
+        NotFound: There is no such version.
+        Unsupported: There is no such format or protocol.
+        InvalidArgument: The format cannot be compressed, or the target cannot be one.
+        Conflict: The target is a folder that exists.
+        IntegrityError: A file is not what its digests say.
+        LocalIOError: The disk refuses; an older archive at the target is still there.
+    """
+    found = place.local(path, protocol=protocol, user=user, passwd=passwd, params=params, subpath=subpath)
+    store = _store(_model_store)
+    return str(exporting.export_model(store, tag, found, output_format, compress=compress, on_event=on_event).path)
 
 
 def _store(given: Store | None) -> Store:

@@ -21,9 +21,11 @@ _COMMANDS = "bentosync.cli.commands"
 COMMANDS = {
     "pull": Lazy(f"{_COMMANDS}.pull:pull", "Fetch models from a remote into the local store."),
     "push": Lazy(f"{_COMMANDS}.push:push", "Send models from the local store to a remote."),
-    "list": Lazy(f"{_COMMANDS}.list:list_models", "List the models of the local store.", ("ls",)),
+    "list": Lazy(f"{_COMMANDS}.list:list_models", "List the models of the local store or of a remote.", ("ls",)),
     "get": Lazy(f"{_COMMANDS}.get:get", "Show one model of the local store.", ("inspect",)),
-    "delete": Lazy(f"{_COMMANDS}.delete:delete", "Delete models from the local store.", ("rm",)),
+    "delete": Lazy(f"{_COMMANDS}.delete:delete", "Delete models from the local store or a remote.", ("rm",)),
+    "export": Lazy(f"{_COMMANDS}.export_model:export", "Write a model to an archive or a folder."),
+    "import": Lazy(f"{_COMMANDS}.import_model:import_models", "Read models from archives or folders into the store."),
     "verify": Lazy(f"{_COMMANDS}.verify:verify", "Check the files of models against their digests."),
     "load": Lazy(f"{_COMMANDS}.load:load", "Load a model's tensors once and report how fast it went."),
     "models": Lazy(f"{_COMMANDS}.models:models", "The same commands with BentoML's options and output."),

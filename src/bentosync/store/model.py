@@ -141,8 +141,10 @@ class Model:
         return self.to_runnable()
 
     def export(self, *args: Any, **kwargs: Any) -> str:
-        """Archives come with 0.2."""
-        raise NotImplementedError("exporting models comes with bentosync 0.2; until then: bentosync push to file:///…")
+        """Refused: a model knows its files, not how to pack them."""
+        raise BentoMLException(
+            f"{self!s} does not export itself", hint=f"bentosync.models.export_model('{self._tag}', path)"
+        )
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Model) and self._tag == other._tag

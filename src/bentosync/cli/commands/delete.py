@@ -3,42 +3,86 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING
 
 import click
 
 from bentosync.cli import amounts
 from bentosync.cli.bentos import refuse_if_used
-from bentosync.cli.options import Command, complete_models
+from bentosync.cli.operation import quietly
+from bentosync.cli.options import Command, TwoSided, complete_models
 from bentosync.cli.session import Session, pass_session
 from bentosync.errors import InvalidArgument
 from bentosync.store.model import Model
 from bentosync.tag import Tag
 
+if TYPE_CHECKING:
+    from bentosync.sync.heads import Head
 
-@click.command(cls=Command)
+
+@click.command(cls=TwoSided)
 @click.argument("models", nargs=-1, required=True, metavar="MODEL...", shell_complete=complete_models)
 @click.option("-y", "--yes", is_flag=True, help="Do not ask.")
+@click.option("--dry-run", is_flag=True, help="Say what would be deleted, and do nothing.")
+@click.option("--single-writer", is_flag=True, default=None,
+              help="Go on although the remote ignores conditional writes; nobody else may write there.")  # fmt: skip
 @pass_session
-def delete(session: Session, models: tuple[str, ...], yes: bool) -> None:
-    """Delete models from the local store.
+def delete(session: Session, models: tuple[str, ...], yes: bool, dry_run: bool, single_writer: bool | None) -> None:
+    """Delete models from the local store or a remote.
 
-    A name without version means all its versions. What is on a remote stays there.
+    From a remote only with --remote [NAME|URL]; what is on the other side stays there. A name without version means
+    all its versions.
     """
-    chosen = _chosen(session, models)
-    for model in chosen:
-        refuse_if_used(session.settings.home, str(model.tag))
-    if not yes and not _agreed(chosen):
+    doomed = _on_remote(session, models, single_writer) if session.elsewhere else _in_store(session, models)
+    if not dry_run and not yes and not _agreed(session, doomed):
         return
     deleted = []
-    for model in chosen:
-        size = model.file_size
-        session.store.delete(model.tag)
-        deleted.append({"tag": str(model.tag), "size_bytes": size})
+    for each in doomed:
+        if not dry_run:
+            each.remove()
+        deleted.append({"tag": each.tag, "size_bytes": each.size_bytes, "dry_run": dry_run})
         if not session.json:
-            session.result(str(model.tag) if session.quiet else f"Deleted {model.tag} ({amounts.brief(size)})")
+            word = "Would delete" if dry_run else "Deleted"
+            session.result(each.tag if session.quiet else f"{word} {each.tag} ({amounts.brief(each.size_bytes)})")
     if session.json:
         session.document(deleted)
+
+
+@dataclass(frozen=True, slots=True)
+class Doomed:
+    """A version that is to go."""
+
+    tag: str
+    size_bytes: int
+    remove: Callable[[], object]
+
+
+def _in_store(session: Session, targets: Iterable[str]) -> list[Doomed]:
+    found = {str(model.tag): model for target in targets for model in _matching(session, target)}
+    for tag in found:
+        refuse_if_used(session.settings.home, tag)
+    return [Doomed(tag, model.file_size, partial(session.store.delete, model.tag)) for tag, model in found.items()]
+
+
+def _on_remote(session: Session, targets: Iterable[str], single_writer: bool | None) -> list[Doomed]:
+    from bentosync import aio
+
+    settings = session.settings
+    found: dict[str, Head] = {}
+    for target in targets:
+        heads = quietly(session, lambda view, t=target: aio.list_remote(t, settings=settings, on_event=view))  # type: ignore[misc]
+        found |= {str(head.tag): head for head in heads}
+
+    def remove(head: Head) -> None:
+        quietly(
+            session,
+            lambda view: aio.delete_remote(head, single_writer=single_writer, settings=settings, on_event=view),
+        )
+
+    return [Doomed(tag, head.card.size, partial(remove, head)) for tag, head in found.items()]
 
 
 @click.command("delete", cls=Command)
@@ -59,20 +103,16 @@ def bentoml_delete(session: Session, delete_targets: tuple[str, ...], yes: bool)
                 session.result(f"{model} deleted.")
 
 
-def _chosen(session: Session, targets: Iterable[str]) -> list[Model]:
-    found = {str(model.tag): model for target in targets for model in _matching(session, target)}
-    return list(found.values())
-
-
 def _matching(session: Session, target: str) -> list[Model]:
     """All versions of a name; of a tag the one `get` finds, which also knows `latest` and unique prefixes."""
     tag = Tag.from_str(target)
     return list(session.store.list(target)) if tag.version is None else [session.store.get(target)]
 
 
-def _agreed(models: list[Model]) -> bool:
+def _agreed(session: Session, doomed: list[Doomed]) -> bool:
     if not sys.stdin.isatty():
         raise InvalidArgument("deleting needs a yes, and there is no terminal to ask on", hint="add --yes")
-    for model in models:
-        click.echo(f"  {model.tag}  {amounts.brief(model.file_size)}", err=True)
-    return click.confirm(f"Delete {amounts.plural(len(models), 'model')}?", err=True)
+    for each in doomed:
+        click.echo(f"  {each.tag}  {amounts.brief(each.size_bytes)}", err=True)
+    where = f" from {session.chosen_remote().url}" if session.elsewhere else ""
+    return click.confirm(f"Delete {amounts.plural(len(doomed), 'model')}{where}?", err=True)

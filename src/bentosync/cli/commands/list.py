@@ -3,27 +3,39 @@
 from __future__ import annotations
 
 import json
+from typing import TYPE_CHECKING
 
 import click
 
 from bentosync.cli import table
-from bentosync.cli.options import Command, complete_models
+from bentosync.cli.options import Command, TwoSided, complete_models
 from bentosync.cli.session import Session, pass_session
+
+if TYPE_CHECKING:
+    from bentosync.sync.heads import Head
 
 HEADER = ("Tag", "Module", "Size", "Creation Time")
 
 
-@click.command("list", cls=Command)
+@click.command("list", cls=TwoSided)
 @click.argument("name", required=False, metavar="[NAME]", shell_complete=complete_models)
 @pass_session
 def list_models(session: Session, name: str | None) -> None:
-    """List the models of the local store.
+    """List the models of the local store or of a remote.
 
-    Newest first. With -q only the tags; --json adds the size in bytes, the digest, the labels and ISO times.
+    Those of a remote with --remote [NAME|URL]. Newest first. With -q only the tags; --json adds the size in bytes,
+    the digest, the labels and ISO times, and for a remote who pushed what and when.
     """
-    from bentosync.cli.listing import digest_of, rows
+    from bentosync.cli.listing import digest_of, remote_document, remote_row, rows
 
-    found = rows(session.store, name)
+    if session.elsewhere:
+        heads = _on_remote(session, name)
+        if session.json:
+            session.document([remote_document(head) for head in heads])
+            return
+        found = [remote_row(head) for head in heads]
+    else:
+        found = rows(session.store, name)
     if session.json:
         session.document([row.document(digest_of(session.store, row.tag)) for row in found])
     elif session.quiet:
@@ -31,6 +43,15 @@ def list_models(session: Session, name: str | None) -> None:
             session.result(row.tag)
     else:
         session.result("\n".join(table.lines(HEADER, [row.cells() for row in found])))
+
+
+def _on_remote(session: Session, name: str | None) -> list[Head]:
+    """What a remote has, newest first."""
+    from bentosync import aio
+    from bentosync.cli.operation import quietly
+
+    found = quietly(session, lambda view: aio.list_remote(name, settings=session.settings, on_event=view))
+    return sorted(found, key=lambda head: (head.created, head.tag), reverse=True)
 
 
 @click.command("list", cls=Command)

@@ -13,7 +13,8 @@ Say = Callable[[str], None]
 
 VERBS = {"push": ("Pushing", "to"), "pull": ("Pulling", "from"), "verify": ("Verifying", "in"),
          "load": ("Loading", "from"), "create": ("Creating", "in"),
-         "repair": ("Repairing", "from"), "copy": ("Copying", "to")}  # fmt: skip
+         "repair": ("Repairing", "from"), "copy": ("Copying", "to"),
+         "import": ("Importing", "from"), "export": ("Exporting", "to")}  # fmt: skip
 
 
 class View(ABC):

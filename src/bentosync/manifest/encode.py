@@ -45,15 +45,17 @@ def body_lines(card: Card, files: Iterable[FileEntry], directories: Iterable[str
 
 def envelope_line(envelope: Envelope) -> bytes:
     """Line 1 of a document."""
-    return line({
-        "format": FORMAT,
-        "kind": KIND,
-        "push": envelope.push_id,
-        "pushed_at": envelope.pushed_at,
-        "pushed_by": envelope.pushed_by,
-        "pushed_host": envelope.pushed_host,
-        "write": envelope.write_id,
-    })
+    return line(
+        {
+            "format": FORMAT,
+            "kind": KIND,
+            "push": envelope.push_id,
+            "pushed_at": envelope.pushed_at,
+            "pushed_by": envelope.pushed_by,
+            "pushed_host": envelope.pushed_host,
+            "write": envelope.write_id,
+        }
+    )
 
 
 def card_line(card: Card) -> bytes:

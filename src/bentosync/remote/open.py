@@ -10,7 +10,7 @@ from bentosync.errors import InvalidArgument
 from bentosync.events import Observer, ignore
 from bentosync.remote.contract import Remote
 from bentosync.remote.directory import DirectoryRemote
-from bentosync.remote.retrying import RetryingRemote, RetryPolicy
+from bentosync.remote.retrying import Clock, RetryingRemote, RetryPolicy
 from bentosync.remote.tracing import TracingRemote
 from bentosync.settings import NativeMode, RemoteSettings, TransferSettings
 
@@ -24,6 +24,7 @@ def open_remote(
     observer: Observer = ignore,
     cache_dir: Path | None = None,
     native: NativeMode = "auto",
+    clock: Clock | None = None,
 ) -> Remote:
     """The remote that `remote.url` names, retrying and traced. Opens no connection yet; call `aclose()` at the end.
 
@@ -33,6 +34,7 @@ def open_remote(
         observer: Told about every retry.
         cache_dir: Where the answer of the conditional-write probe is remembered; None remembers nothing.
         native: Whether the compiled core may be used.
+        clock: The time between tries, injected by tests.
 
     Raises:
         InvalidArgument: The URL cannot be used; the message lists the supported schemes.
@@ -48,7 +50,7 @@ def open_remote(
                 hint="use " + " or ".join(f"{scheme}://…" for scheme in SCHEMES),
             )
     policy = RetryPolicy(transfer.attempts, transfer.retry_base_seconds, transfer.retry_cap_seconds)
-    return RetryingRemote(TracingRemote(inner), policy, observer=observer)
+    return RetryingRemote(TracingRemote(inner), policy, observer=observer, clock=clock)
 
 
 def folder_of(url: str) -> Path:

@@ -9,6 +9,7 @@ from bentosync.errors import InvalidArgument
 from bentosync.events import Observer
 from bentosync.remote.contract import Remote
 from bentosync.remote.open import open_remote
+from bentosync.remote.retrying import Clock
 from bentosync.settings import RemoteSettings, Settings, choose_remote, remote_at
 from bentosync.store.store import Store
 from bentosync.sync import pull as pulling
@@ -23,8 +24,10 @@ def opened_store(settings: Settings) -> Store:
 
 
 @asynccontextmanager
-async def opened_remote(chosen: RemoteSettings, settings: Settings, observer: Observer) -> AsyncIterator[Remote]:
-    """The remote, closed at the end of the block.
+async def opened_remote(
+    chosen: RemoteSettings, settings: Settings, observer: Observer, *, clock: Clock | None = None
+) -> AsyncIterator[Remote]:
+    """The remote, closed at the end of the block. `clock` is the time between tries, injected by tests.
 
     Raises:
         InvalidArgument: It is behind a network and the settings say offline.
@@ -32,7 +35,12 @@ async def opened_remote(chosen: RemoteSettings, settings: Settings, observer: Ob
     if settings.offline and not chosen.url.startswith("file:"):
         raise InvalidArgument(f"{chosen.url} needs the network, and offline is set", hint="unset BENTOSYNC_OFFLINE")
     remote = open_remote(
-        chosen, settings.transfer, observer=observer, cache_dir=settings.cache_dir, native=settings.native
+        chosen,
+        settings.transfer,
+        observer=observer,
+        cache_dir=settings.cache_dir,
+        native=settings.native,
+        clock=clock,
     )
     try:
         yield remote

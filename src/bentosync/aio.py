@@ -18,8 +18,11 @@ from bentosync.events import Finished, Observer, ignore
 from bentosync.settings import Settings
 from bentosync.store.model import Model
 from bentosync.store.proof import Strength
+from bentosync.sync import delete as deleting
+from bentosync.sync import heads, writing
 from bentosync.sync import push as pushing
 from bentosync.sync import repair as repairing
+from bentosync.sync.heads import Head
 from bentosync.sync.pull import Verify
 from bentosync.sync.session import opened_remote, opened_store, origin_of, pull_version
 from bentosync.sync.watch import Watch
@@ -196,3 +199,72 @@ async def repair(
     watch = Watch(on_event, "repair")
     async with opened_remote(chosen, settings, watch) as source:
         return await repairing.repair(store, source, tag, settings=settings, watch=watch, strength=strength)
+
+
+async def list_remote(
+    name: Tag | str | None = None,
+    *,
+    remote: str | None = None,
+    settings: Settings | None = None,
+    on_event: Observer = ignore,
+) -> list[Head]:
+    """The versions on a remote, sorted by tag, by reading the heads of their manifests only.
+
+    Args:
+        name: Those of one model, or one version; None for all.
+        remote: A configured remote's name, or a URL; None for the default remote.
+        settings: Everything from environment and config files, if not to be read now.
+        on_event: Is told about manifests that cannot be read, and about retries.
+
+    Raises:
+        NotFound: There is no such model or version, or no remote is configured.
+        AuthError, NetworkError: See `bentosync.errors`.
+    """
+    settings = settings or configuration.load()
+
+    def unreadable(tag: Tag, error: Exception) -> None:
+        on_event(events.Warned(f"{tag} is not listed: {error}"))
+
+    async with opened_remote(configuration.choose_remote(settings, remote), settings, on_event) as source:
+        if name is not None:
+            return await deleting.versions(source, Tag.from_taglike(name), jobs=settings.transfer.jobs)
+        return await heads.read_all(source, None, jobs=settings.transfer.jobs, unreadable=unreadable)
+
+
+async def delete_remote(
+    version: Tag | str | Head,
+    *,
+    remote: str | None = None,
+    single_writer: bool | None = None,
+    settings: Settings | None = None,
+    on_event: Observer = ignore,
+) -> list[Head]:
+    """Delete a version from a remote; a name without version means all its versions. The local store keeps its own.
+
+    Args:
+        version: What to delete; a `Head` from `list_remote` is deleted only if it is still the same.
+        remote: A configured remote's name, or a URL; None for the default remote.
+        single_writer: Go on although the remote ignores conditional writes.
+        settings: Everything from environment and config files, if not to be read now.
+        on_event: Is told what happens (`bentosync.events`).
+
+    Returns:
+        What was deleted.
+
+    Raises:
+        NotFound: There is no such version, or no remote is configured.
+        Conflict: It was pushed again meanwhile.
+        AuthError, NetworkError: See `bentosync.errors`.
+    """
+    settings = settings or configuration.load()
+    chosen = configuration.choose_remote(settings, remote)
+    alone = chosen.single_writer if single_writer is None else single_writer
+    async with opened_remote(chosen, settings, on_event) as target:
+        if isinstance(version, Head):
+            doomed = [version]
+        else:
+            doomed = await deleting.versions(target, Tag.from_taglike(version), jobs=settings.transfer.jobs)
+        exclusive = await writing.exclusive(target, single_writer=alone, observer=on_event)
+        for head in doomed:
+            await deleting.delete(target, head, exclusive=exclusive)
+    return doomed

@@ -9,6 +9,12 @@ from bentosync.settings import RemoteSettings
 from tests.sync.scene import Scene
 
 
+@pytest.fixture
+def folder(tmp_path: Path) -> Scene:
+    """For what does not depend on the kind of remote."""
+    return Scene(tmp_path, RemoteSettings(url=(tmp_path / "remote").as_uri()))
+
+
 @pytest.fixture(params=["file", "seaweed"])
 def scene(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Scene:
     if request.param == "file":

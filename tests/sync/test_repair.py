@@ -12,7 +12,6 @@ import pytest
 
 from bentosync import aio, events
 from bentosync.errors import Conflict, IntegrityError, NotFound
-from bentosync.settings import RemoteSettings
 from bentosync.tag import Tag
 from tests.blocks import content
 from tests.sync.scene import Scene, tree_of
@@ -107,11 +106,10 @@ def turn_into_a_link(tree: Path) -> None:
         (turn_into_a_link, 34 * MIB + 12_345),
     ],
 )
-def test_every_kind_of_damage_is_repaired(tmp_path: Path, damage: Callable[[Path], None], fetched: int) -> None:
-    scene = Scene(tmp_path, RemoteSettings(url=(tmp_path / "remote").as_uri()))
-    damage(pulled(scene))
-    assert repair(scene) == fetched
-    assert whole(scene)
+def test_every_kind_of_damage_is_repaired(folder: Scene, damage: Callable[[Path], None], fetched: int) -> None:
+    damage(pulled(folder))
+    assert repair(folder) == fetched
+    assert whole(folder)
 
 
 def test_the_origin_stays_and_no_partial_is_left(scene: Scene) -> None:

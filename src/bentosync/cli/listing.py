@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from bentosync.cli import amounts
 from bentosync.store.model import Model
 from bentosync.store.store import Store
 from bentosync.tag import Tag
+
+if TYPE_CHECKING:
+    from bentosync.sync.heads import Head
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +57,24 @@ def rows(store: Store, target: str | None = None) -> list[Row]:
     else:
         found = [row(model) for model in store.list(target)]
     return sorted(found, key=lambda row: row.created, reverse=True)
+
+
+def remote_row(head: Head) -> Row:
+    """The row of a version on a remote."""
+    card = head.card
+    return Row(str(head.tag), card.module, card.size, head.created, dict(card.labels))
+
+
+def remote_document(head: Head) -> dict[str, Any]:
+    """A version on a remote for `--json`. Its digest is not in the head of its manifest, its content id is."""
+    envelope = head.envelope
+    return remote_row(head).document(None) | {
+        "content": head.card.content,
+        "files": head.card.files,
+        "pushed_by": envelope.pushed_by,
+        "pushed_host": envelope.pushed_host,
+        "pushed_at": envelope.pushed_at,
+    }
 
 
 def digest_of(store: Store, tag: str) -> str | None:

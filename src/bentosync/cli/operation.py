@@ -29,6 +29,17 @@ def watched(session: Session, start: Callable[[Observer], Coroutine[Any, Any, T]
     return outcome, view.account.finished
 
 
+def quietly(session: Session, start: Callable[[Observer], Coroutine[Any, Any, T]]) -> T:
+    """Run a coroutine that moves no model; warnings and retries are shown, and there is no progress."""
+    from bentosync.cli.running import run
+
+    view = view_for(session)
+    try:
+        return run(start(view), lambda: session.say("Interrupted."))
+    finally:
+        view.close()
+
+
 def each(session: Session, targets: Sequence[str], act: Callable[[str], dict[str, Any]]) -> None:
     """Apply `act` to every target; failures are collected, so that one bad model does not stop the others.
 

@@ -65,6 +65,26 @@ class Command(click.Command):
         return super().invoke(ctx)
 
 
+class TwoSided(Command):
+    """A command that works on the store, and with `--remote` on a remote.
+
+    There the option's value may be missing (then the default remote is meant): what follows is taken for a remote if
+    one of that name is configured, or if it is a URL or a path, which no tag can be.
+    """
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Put an empty value after a bare `--remote`."""
+        session = session_of(ctx)
+        spelled: list[str] = []
+        for index, argument in enumerate(args):
+            spelled.append(argument)
+            if argument == "--remote":
+                value = args[index + 1] if index + 1 < len(args) else ""
+                if "/" not in value and value not in session.resolved.settings.remotes:
+                    spelled[-1] = "--remote="
+        return super().parse_args(ctx, spelled)
+
+
 def write_options(parameters: Iterable[click.Parameter], ctx: click.Context, formatter: click.HelpFormatter) -> None:
     """The command's own options, then the global ones."""
     own: list[tuple[str, str]] = []
@@ -99,4 +119,13 @@ def complete_models(context: click.Context, parameter: click.Parameter, incomple
     )
 
 
-__all__ = ["Command", "GlobalOption", "Session", "complete_models", "global_options", "pass_session", "write_options"]
+__all__ = [
+    "Command",
+    "GlobalOption",
+    "Session",
+    "TwoSided",
+    "complete_models",
+    "global_options",
+    "pass_session",
+    "write_options",
+]

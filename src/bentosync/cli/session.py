@@ -54,7 +54,7 @@ class Session:
             settings,
             home=settings.home if self.store_dir is None else Path.cwd() / self.store_dir,
             offline=settings.offline if self.offline is None else self.offline,
-            default_remote=settings.default_remote if self.remote is None else self.remote,
+            default_remote=self.remote or settings.default_remote,
             progress=settings.progress if self.progress is None else self.progress,
         )
 
@@ -64,6 +64,11 @@ class Session:
         from bentosync.store.store import Store
 
         return Store(self.settings.home, state_dir=self.settings.state_dir)
+
+    @property
+    def elsewhere(self) -> bool:
+        """Whether `--remote` was given: for commands that work on the store or on a remote."""
+        return self.remote is not None
 
     def chosen_remote(self, ref: str | None = None) -> RemoteSettings:
         """The remote meant by `ref`, `--remote` or the settings; see `settings.choose_remote`."""

@@ -6,17 +6,16 @@ foreign tools may spell the same moment with another offset.
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
-
 from bentosync.errors import Conflict, NotFound, UnsafeInput
-from bentosync.manifest import decode
 from bentosync.remote import keys
 from bentosync.remote.contract import Condition, IfAbsent, IfMatch, Remote
+from bentosync.sync import heads
 from bentosync.sync.documents import POINTER_BYTES_MAX, Pointer
+from bentosync.sync.heads import instant
 from bentosync.tag import Tag
 
 _TRIES_MAX = 20
-_CARD_BYTES = 16 << 10
+_HEADS_AT_ONCE = 16
 
 
 async def read(remote: Remote, name: str) -> tuple[Pointer, str] | None:
@@ -29,22 +28,14 @@ async def read(remote: Remote, name: str) -> tuple[Pointer, str] | None:
     return Pointer.decode(entity.data, key=key, name=name), entity.etag
 
 
-async def newest(remote: Remote, name: str) -> Tag | None:
-    """The newest version by listing manifests and reading the head of each: for when the pointer is no help."""
-    found: tuple[datetime, Tag] | None = None
-    async for stat in remote.list(keys.model_prefix(name)):
-        tag = keys.parse_manifest(stat.key)
-        if tag is None or tag.name != name:
-            continue
-        head = _Head(min(stat.size, _CARD_BYTES))
-        await remote.read_range(stat.key, 0, head.size, head)
-        try:
-            _, card = decode.card(head.data)
-        except UnsafeInput:
-            continue
-        if found is None or _instant(card.created) > found[0]:
-            found = _instant(card.created), tag
-    return found[1] if found else None
+async def newest(remote: Remote, name: str, *, besides: Tag | None = None) -> Tag | None:
+    """The newest version, by listing manifests and reading the head of each: for when the pointer is no help.
+
+    `besides` does not count, nor do manifests that are none.
+    """
+    found = await heads.read_all(remote, name, jobs=_HEADS_AT_ONCE, unreadable=lambda tag, error: None)
+    others = [head for head in found if head.tag != besides]
+    return max(others, key=lambda head: head.created).tag if others else None
 
 
 async def advance(remote: Remote, name: str, pointer: Pointer, *, exclusive: bool) -> None:
@@ -83,41 +74,10 @@ async def _gives_way(remote: Remote, name: str, current: Pointer, new: Pointer) 
     """Whether `current` may be replaced: it is not newer, or names a version that is gone."""
     if current == new:
         return False
-    if _instant(current.created) <= _instant(new.created):
+    if instant(current.created) <= instant(new.created):
         return True
     try:
         await remote.stat(keys.manifest_key(Tag(name, current.version)))
     except NotFound:
         return True
     return False
-
-
-def _instant(iso: str) -> datetime:
-    """The moment that `iso` names; the beginning of time if it names none, so that it never wins."""
-    try:
-        moment = datetime.fromisoformat(iso)
-    except ValueError:
-        return datetime.min.replace(tzinfo=UTC)
-    return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
-
-
-class _Head:
-    """A range sink that keeps a few bytes in memory."""
-
-    def __init__(self, size: int) -> None:
-        self.size = size
-        self._memory = memoryview(bytearray(size))
-        self._filled = 0
-
-    @property
-    def data(self) -> bytes:
-        return bytes(self._memory[: self._filled])
-
-    def buffer(self) -> memoryview:
-        return self._memory[self._filled :]
-
-    def filled(self, count: int) -> None:
-        self._filled += count
-
-    def rewind(self) -> int:
-        return self._filled

@@ -52,7 +52,7 @@ class Scene:
             try:
                 uploads = {u.key: u async for u in remote.list_uploads("files/")} if resumed else {}
                 uploader = Uploader(
-                    remote, memory_bytes=3 * PART_BYTES_MIN, uploads=uploads, resumed=resumed, exclusive=True,
+                    remote, jobs=4, memory_bytes=3 * PART_BYTES_MIN, uploads=uploads, resumed=resumed, exclusive=True,
                     tally=tally,
                 )  # fmt: skip
                 await uploader.send_all(
@@ -204,7 +204,7 @@ def test_a_vanished_upload_is_begun_again(scene: Scene) -> None:
         tally = Tally(lambda path, count: None)
         uploader = Uploader(
             Vanishing(inner),  # type: ignore[arg-type]
-            memory_bytes=3 * PART_BYTES_MIN, uploads={}, resumed=False, exclusive=True, tally=tally,
+            jobs=4, memory_bytes=3 * PART_BYTES_MIN, uploads={}, resumed=False, exclusive=True, tally=tally,
         )  # fmt: skip
         await uploader.send_all([Source(scene.tree, f, f"files/{f.path}") for f in scan(scene.tree).files])
 

@@ -86,7 +86,10 @@ class _Push:
         self._exclusive = await exclusive(self._remote, single_writer=single_writer, observer=self._watch)
         tree = await asyncio.to_thread(scan, Path(self._model.path))
         files = tuple((file.path, file.size) for file in tree.files)
-        claimed = await claim(self._remote, self._tag, files, owner=self._store.owner, exclusive=self._exclusive)
+        claimed = await claim(
+            self._remote, self._tag, files,
+            owner=self._store.owner, exclusive=self._exclusive, published=existing.envelope.push_id if existing else None,
+        )  # fmt: skip
         async with engine.alongside(claimed.keep_alive()):
             tally = await self._send(tree, claimed)
         manifest = await asyncio.to_thread(self._store.remember, self._model, tally.digested, tree.directories)
@@ -105,13 +108,16 @@ class _Push:
     async def _up_to_date(self, existing: Resolved) -> Finished:
         card = existing.manifest.card
         self._watch.start(str(self._tag), self._url, files=card.files, total_bytes=card.size, reused_bytes=card.size)
-        await self._heal_latest(existing.manifest)
+        await self._finish_earlier(existing)
         return self._watch.finish("up-to-date", existing.manifest.pin, moved=0, reused=card.size)
 
-    async def _heal_latest(self, manifest: Manifest) -> None:
-        """A push that died between manifest and pointer left `latest` behind; who may only read leaves it so."""
+    async def _finish_earlier(self, existing: Resolved) -> None:
+        """What a push that died after its manifest left undone; who may only read leaves it so."""
         try:
-            await pointer.advance(self._remote, self._tag.name, Pointer.to(manifest), exclusive=self._exclusive)
+            await pointer.advance(
+                self._remote, self._tag.name, Pointer.to(existing.manifest), exclusive=self._exclusive
+            )
+            await self._remote.delete(keys.push_record_key(self._tag, existing.envelope.push_id))
         except AuthError:
             return
 
@@ -129,6 +135,7 @@ class _Push:
         tally = upload.Tally(lambda path, count: self._watch.advance(path, sizes[path], count))
         uploader = upload.Uploader(
             self._remote,
+            jobs=self._settings.transfer.jobs,
             memory_bytes=self._settings.transfer.memory_bytes,
             uploads=await self._unfinished(claimed),
             resumed=claimed.adopted,
@@ -160,17 +167,17 @@ class _Push:
     ) -> Finished:
         self._watch.phase(str(self._tag), "commit")
         await claimed.confirm()
-        folder = claimed.push_id
-        winner = await self._write_manifest(manifest, folder, existing)
+        winner = await self._write_manifest(manifest, claimed.push_id, existing)
         if winner is not None and winner.manifest.card.content != manifest.card.content:
             raise self._taken(winner)
         await pointer.advance(self._remote, self._tag.name, Pointer.to(manifest), exclusive=self._exclusive)
         await self._mark_format()
         await claimed.release()
-        if winner is not None:
-            await remove_folder(self._remote, keys.folder_prefix(self._tag, folder))
-        elif existing is not None:
-            await remove_folder(self._remote, keys.folder_prefix(self._tag, existing.envelope.push_id))
+        # The winner may be this very push in an earlier life, whose manifest arrived after its death.
+        read_from = claimed.push_id if winner is None else winner.envelope.push_id
+        written = {claimed.push_id} | ({existing.envelope.push_id} if winner is None and existing else set())
+        for push_id in written - {read_from}:
+            await self._remove(push_id)
         return self._watch.finish("done", manifest.pin, moved=tally.sent, reused=tally.reused)
 
     async def _write_manifest(self, manifest: Manifest, folder: str, existing: Resolved | None) -> Resolved | None:
@@ -197,6 +204,11 @@ class _Push:
             raise Conflict(f"{key} was deleted while {self._tag} was being pushed", hint="push again")
         # After a lost reply the write that won may be our own: its random id tells.
         return None if stands.envelope.write_id == write_id else stands
+
+    async def _remove(self, push_id: str) -> None:
+        """Remove a folder that no manifest names, after the record by which another push could adopt it."""
+        await self._remote.delete(keys.push_record_key(self._tag, push_id))
+        await remove_folder(self._remote, keys.folder_prefix(self._tag, push_id))
 
     async def _mark_format(self) -> None:
         try:

@@ -12,8 +12,9 @@ import asyncio
 import hashlib
 import os
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 from bentosync.errors import Conflict, IntegrityError, NotFound
@@ -29,6 +30,7 @@ from bentosync.transfer import engine, parts
 from bentosync.transfer.pool import BufferPool
 
 _FILES_AT_ONCE = 4
+_SMALL_BYTES = BLOCK_BYTES
 _RESTARTS_MAX = 2
 
 
@@ -59,6 +61,8 @@ class Uploader:
     """Sends files to one remote. One instance per push.
 
     Args:
+        jobs: Small files sent at once; parts of large ones are bounded by memory.
+        memory_bytes: Bound of the part buffers.
         uploads: Multipart uploads in flight from an earlier try of this push, by key.
         resumed: Whether earlier tries may have stored whole files.
         exclusive: Whether the store honours conditions; then a file is created, never overwritten.
@@ -69,6 +73,7 @@ class Uploader:
         self,
         remote: Remote,
         *,
+        jobs: int,
         memory_bytes: int,
         uploads: Mapping[str, Upload],
         resumed: bool,
@@ -77,6 +82,7 @@ class Uploader:
         native: NativeMode = "auto",
     ) -> None:
         self._remote = remote
+        self._jobs = jobs
         self._memory_bytes = memory_bytes
         self._pools: dict[int, BufferPool] = {}
         self._uploads = uploads
@@ -92,8 +98,16 @@ class Uploader:
         Raises:
             IntegrityError: A source changed while it was read, or the store holds other bytes than were sent.
         """
-        order = sorted(sources, key=lambda s: -s.file.size)
-        await engine.drain([lambda s=s: self._send(s) for s in order], workers=_FILES_AT_ONCE)  # type: ignore[misc]
+        order = sorted(sources, key=lambda source: -source.file.size)
+        large = [source for source in order if source.file.size > _SMALL_BYTES]
+        small = order[len(large) :]
+        # Small files have a lane of their own: their cost is the exchange, not the bytes.
+        async with engine.group() as tasks:
+            tasks.create_task(engine.drain(self._work(large), workers=_FILES_AT_ONCE))
+            tasks.create_task(engine.drain(self._work(small), workers=self._jobs))
+
+    def _work(self, sources: Sequence[Source]) -> Iterator[engine.Work]:
+        return (partial(self._send, source) for source in sources)
 
     async def _send(self, source: Source) -> None:
         for restart in range(_RESTARTS_MAX + 1):
@@ -111,12 +125,12 @@ class Uploader:
                     raise
 
     def _pool(self, buffer_bytes: int) -> BufferPool:
-        """One pool per part size; nearly every model has a single one."""
+        """One pool per buffer size: small files, and the part size of nearly every model."""
         return self._pools.setdefault(buffer_bytes, BufferPool(buffer_bytes, self._memory_bytes))
 
     async def _send_whole(self, source: Source, reading: _Reading) -> None:
         size = source.file.size
-        async with self._pool(parts.PART_BYTES_MIN).lease() as buffer:
+        async with self._pool(_SMALL_BYTES if size <= _SMALL_BYTES else parts.PART_BYTES_MIN).lease() as buffer:
             data = buffer[:size]
             checksum = await asyncio.to_thread(reading.next_into, data, self._checksum)
             entry = reading.entry()

@@ -13,7 +13,7 @@ from typing import TypeVar
 
 from bentosync.errors import BentoMLException, InvalidTag, NotFound
 from bentosync.store import latest
-from bentosync.store.layout import Layout
+from bentosync.store.layout import SWAP, Layout
 from bentosync.store.model import Model
 from bentosync.store.summary import Summary, summarize
 from bentosync.tag import LATEST, Tag
@@ -27,6 +27,13 @@ class Catalog:
 
     def __init__(self, layout: Layout) -> None:
         self._layout = layout
+
+    def swap_interrupted(self) -> bool:
+        """Whether a version may be missing because a replacement is, or died, between its two renames."""
+        try:
+            return any(name.startswith(SWAP) for name in os.listdir(self._layout.trash))
+        except OSError:
+            return False
 
     def find(self, tag: Tag) -> Model | None:
         """Exactly this version, or None if it is not there.

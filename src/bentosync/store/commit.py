@@ -67,11 +67,26 @@ class Commit:
         self._ready = True
 
     def _heal(self) -> None:
+        self._restore()
+        self._trash.empty()
+        self.staging.sweep()
+
+    def heal(self) -> None:
+        """Put back versions that a replacement took away and never replaced, because its process died.
+
+        Raises:
+            LocalIOError: The store cannot be written.
+        """
+        if not self._ready:
+            self.ready()
+            return
+        with translated(f"healing {self._layout.state}"):
+            self._restore()
+
+    def _restore(self) -> None:
         for tag in self._trash.interrupted():
             with contextlib.suppress(Busy), self.name_lock(tag.name, seconds=0):
                 self._trash.restore(tag)
-        self._trash.empty()
-        self.staging.sweep()
 
     def name_lock(self, name: str, *, seconds: float = _NAME_LOCK_SECONDS) -> contextlib.AbstractContextManager[None]:
         """Held while a model's folder changes: for moments, unlike the lock of a version."""
@@ -145,11 +160,20 @@ class Commit:
             self._disk.sync_directory(final.parent)
             newest = remaining()
             if newest is None:
-                self._disk.unlink(self._layout.latest(tag.name))
-                self._disk.remove_directory(final.parent)
+                self._remove_name(tag.name)
             else:
                 self.point(Tag(tag.name, newest))
         self._disk.remove_tree(gone)
+
+    def _remove_name(self, name: str) -> None:
+        self._disk.unlink(self._layout.latest(name))
+        self._disk.remove_directory(self._layout.name_dir(name))
+
+    def tidy(self, name: str) -> None:
+        """Remove the pointer and the folder of a model if they are all that is left of it. Raises `OSError`."""
+        with self.name_lock(name):
+            if not any(entry.is_dir() for entry in self._layout.name_dir(name).iterdir()):
+                self._remove_name(name)
 
     def delete_all(self, name: str) -> None:
         """Take every version of a model away at once.

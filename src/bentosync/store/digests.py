@@ -10,7 +10,7 @@ import contextlib
 import logging
 import os
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -120,6 +120,22 @@ class Digests:
             _logger.debug("digests of %s are not remembered: %s", tag, error)
             with contextlib.suppress(OSError):
                 scratch.unlink()
+
+    @contextlib.contextmanager
+    def forgotten(self, tag: Tag) -> Iterator[None]:
+        """Remember nothing about a version while it is being replaced; if the block raises, it is remembered again.
+
+        Otherwise, after a crash in there, the record of the old life would call the new one damaged.
+        """
+        known = self.record(tag)
+        if known is not None:
+            self.forget(tag)
+        try:
+            yield
+        except BaseException:
+            if known is not None:
+                self.note(tag, known)
+            raise
 
     def forget(self, tag: Tag) -> None:
         """Remember nothing about a version."""

@@ -11,6 +11,8 @@ from pathlib import Path
 from bentosync.tag import LATEST, Tag
 
 STATE_FOLDER = ".bentosync"
+SWAP = "swap-"
+"""What names in the trash start with that are the old life of a version (`trash`)."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -56,7 +56,7 @@ class Store:
         now_ns: Callable[[], int] = time.time_ns,
     ) -> None:
         self.layout = Layout(home, state_dir)
-        self._catalog = Catalog(self.layout)
+        self._read = Catalog(self.layout)
         self._given_disk = disk
         self._given_locks = locks
         self._now_ns = now_ns
@@ -78,7 +78,14 @@ class Store:
         from bentosync.store.locks import Locks
         from bentosync.store.writer import Writer
 
-        return Writer(self.layout, self._disk, self._given_locks or Locks(), self._catalog, self._digests)
+        return Writer(self.layout, self._disk, self._given_locks or Locks(), self._read, self._digests)
+
+    @property
+    def _catalog(self) -> Catalog:
+        """What is there, once a replacement that died half-way is healed: its version would be missing."""
+        if self._read.swap_interrupted():
+            self._writer.heal()
+        return self._read
 
     @property
     def home(self) -> Path:
@@ -222,8 +229,9 @@ class Store:
         return self._writer.lock(tag, seconds=seconds)
 
     def mend_latest(self, tag: Tag) -> None:
-        """Let `latest` name this version if it is the newest and a crash, right after it appeared, kept the pointer from
-        saying so. Where the store cannot be written nothing happens.
+        """Let `latest` name this version if it is the newest and a crash right after it appeared kept it from that.
+
+        Where the store cannot be written nothing happens.
         """
         self._writer.mend_latest(tag)
 

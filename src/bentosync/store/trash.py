@@ -18,10 +18,9 @@ from pathlib import Path
 
 from bentosync.errors import InvalidTag
 from bentosync.store.disk import Disk
-from bentosync.store.layout import Layout
+from bentosync.store.layout import SWAP, Layout
 from bentosync.tag import Tag
 
-_SWAP = "swap-"
 _FILE_SECONDS = 3600.0
 """Age at which files go: a younger one may be a pointer that its writer is about to rename to where it belongs."""
 
@@ -50,7 +49,7 @@ class Trash:
     def swap(self, new: Path, tag: Tag) -> Path:
         """Put `new` in the place of version `tag`; return the old life."""
         final = self._layout.version_dir(tag)
-        old = self._layout.trash / f"{_SWAP}{tag}-{secrets.token_hex(8)}"
+        old = self._layout.trash / f"{SWAP}{tag}-{secrets.token_hex(8)}"
         self._disk.rename(final, old)
         self._disk.sync_directory(self._layout.trash)
         self._disk.sync_directory(final.parent)
@@ -95,9 +94,9 @@ class Trash:
 
     def _swaps(self) -> Iterator[tuple[Path, Tag]]:
         for path in self._entries():
-            if path.name.startswith(_SWAP):
+            if path.name.startswith(SWAP):
                 with contextlib.suppress(InvalidTag):
-                    yield path, Tag.from_str(path.name.removeprefix(_SWAP).rpartition("-")[0])
+                    yield path, Tag.from_str(path.name.removeprefix(SWAP).rpartition("-")[0])
 
     def _entries(self) -> list[Path]:
         try:

@@ -107,7 +107,8 @@ class Writer:
             info = _checked_info(root, tag)
             stamps = self._digests.settled_stamps(root, listing)
             self._commit.sync(root, listing)
-            self._publish(root, info, replace=replace)
+            with self._digests.forgotten(tag):
+                self._publish(root, info, replace=replace)
         self._digests.note(tag, Record(manifest, stamps, origin))
         return Model(tag, self._layout.version_dir(tag), info, internal=True)
 
@@ -133,6 +134,7 @@ class Writer:
                 return
             asked = Tag(asked.name, version)
         if not os.path.lexists(self._layout.models / asked.path()):
+            self._tidy(asked.name)
             raise NotFound(f"Model '{tag}' not found")
         self._commit.ready()
         with translated(f"deleting {asked}"):
@@ -144,6 +146,14 @@ class Writer:
                 self._commit.delete(asked, lambda: self._successor(asked.name))
         for gone in versions:
             self._digests.forget(gone)
+
+    def _tidy(self, name: str) -> None:
+        """Remove what a delete that was killed left of a model without versions: its pointer and its folder."""
+        if os.path.lexists(self._layout.name_dir(name)):
+            with contextlib.suppress(BentoMLException):
+                self._commit.ready()
+                with translated(f"deleting {name}"):
+                    self._commit.tidy(name)
 
     def _successor(self, name: str) -> str | None:
         newest = self._catalog.newest(name)
@@ -171,6 +181,13 @@ class Writer:
         path = self._layout.lock_path(f"{tag.name}:{tag.version or LATEST}")
         with self._locks.hold(path, seconds=seconds, what=str(tag)):
             yield
+
+    def heal(self) -> None:
+        """Put back what a replacement that died took away; where the store cannot be written it stays as it is."""
+        try:
+            self._commit.heal()
+        except BentoMLException as error:
+            _logger.debug("an interrupted replacement is not healed: %s", error)
 
     def mend_latest(self, tag: Tag) -> None:
         """Let `latest` name `tag` if it is the newest and a crash kept the pointer from saying so."""

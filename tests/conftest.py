@@ -7,7 +7,7 @@ import inspect
 
 import pytest
 
-pytest_plugins = ["tests.servers.fixtures"]
+pytest_plugins = ["tests.servers.fixtures", "tests.tally"]
 
 
 @pytest.hookimpl(tryfirst=True)

@@ -4,11 +4,12 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import cast
 
 import pytest
 
 from bentosync.errors import Conflict
-from bentosync.remote.contract import Remote
+from bentosync.remote.contract import Condition, Remote
 from bentosync.remote.open import open_remote
 from bentosync.settings import RemoteSettings, TransferSettings
 from bentosync.sync.claim import ABANDONED_SECONDS, ADOPTABLE_SECONDS, Claim, claim
@@ -103,6 +104,40 @@ def test_other_sizes_or_another_version_that_starts_alike_are_not_adopted(tmp_pa
         assert not (await begin(remote, "me", tag=Tag("m", "v1-fine"))).adopted
 
     on_directory(tmp_path, scenario)
+
+
+def test_a_touch_cancelled_on_its_way_may_have_arrived(tmp_path: Path) -> None:
+    """The push ends, and its companion that touches the record is cancelled, while the reply is still awaited."""
+
+    async def scenario(remote: Remote) -> None:
+        claimed = await begin(remote, "me")
+        silent = Unanswered(remote)
+        claimed.remote = cast(Remote, silent)
+        claimed.now = later(1)
+        async with asyncio.timeout(5):
+            touching = asyncio.create_task(claimed.touch())
+            await silent.arrived.wait()
+            touching.cancel()
+            await claimed.confirm()
+
+    on_directory(tmp_path, scenario)
+
+
+class Unanswered:
+    """A remote whose writes arrive, but whose replies never come."""
+
+    def __init__(self, inner: Remote) -> None:
+        self._inner = inner
+        self.arrived = asyncio.Event()
+
+    def __getattr__(self, name: str) -> object:
+        return getattr(self._inner, name)
+
+    async def write(self, key: str, data: bytes, *, condition: Condition = None) -> str:
+        await self._inner.write(key, data, condition=condition)
+        self.arrived.set()
+        await asyncio.Event().wait()
+        raise AssertionError
 
 
 def test_a_record_removed_by_clean_up_stops_the_push(tmp_path: Path) -> None:

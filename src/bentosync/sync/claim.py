@@ -34,7 +34,10 @@ def utc_now() -> datetime:
 
 @dataclass(slots=True)
 class Claim:
-    """This process's hold on a push record. `adopted` says that an earlier push began it."""
+    """This process's hold on a push record. `adopted` says that an earlier push began it.
+
+    `offered` is the touch last sent: one that was cancelled on its way may have arrived or not.
+    """
 
     remote: Remote
     tag: Tag
@@ -43,6 +46,7 @@ class Claim:
     adopted: bool
     exclusive: bool
     now: Now
+    offered: PushRecord | None = None
 
     @property
     def push_id(self) -> str:
@@ -54,6 +58,7 @@ class Claim:
         fresh = self.record.touch(owner=self.record.owner, host=self.record.host, now=_iso(self.now()))
         condition = IfMatch(self.etag) if self.exclusive else None
         key = keys.push_record_key(self.tag, self.push_id)
+        self.offered = fresh
         try:
             self.etag = await self.remote.write(key, fresh.encode(), condition=condition)
         except (Conflict, NotFound):
@@ -69,16 +74,16 @@ class Claim:
 
     async def confirm(self) -> None:
         """Read the record back, just before the manifest. Raises `Conflict` if it is gone or somebody else's."""
-        if not await self._is(self.record):
+        if not await self._is(self.record, self.offered):
             raise self._lost()
 
-    async def _is(self, record: PushRecord) -> bool:
+    async def _is(self, *records: PushRecord | None) -> bool:
         key = keys.push_record_key(self.tag, self.push_id)
         try:
             entity = await self.remote.read(key, bytes_max=RECORD_BYTES_MAX)
         except NotFound:
             return False
-        if entity.data != record.encode():
+        if entity.data not in [record.encode() for record in records if record is not None]:
             return False
         self.etag = entity.etag
         return True
@@ -95,13 +100,24 @@ class Claim:
 
 
 async def claim(
-    remote: Remote, tag: Tag, files: tuple[tuple[str, int], ...], *, owner: str, exclusive: bool, now: Now = utc_now
+    remote: Remote,
+    tag: Tag,
+    files: tuple[tuple[str, int], ...],
+    *,
+    owner: str,
+    exclusive: bool,
+    published: str | None = None,
+    now: Now = utc_now,
 ) -> Claim:
-    """Adopt the record of an interrupted push of the same files, or begin a new one."""
+    """Adopt the record of an interrupted push of the same files, or begin a new one.
+
+    `published` is the push id that the standing manifest names. If that push died before it removed its record, its
+    folder is whole and read from: it is never written again.
+    """
     host = socket.gethostname()
     async for stat in remote.list(keys.pushes_prefix(tag)):
         parsed = keys.parse_push_record(stat.key)
-        if parsed is None or parsed.tag != tag:
+        if parsed is None or parsed.tag != tag or parsed.push_id == published:
             continue
         adopted = await _adopt(remote, stat.key, files, tag, owner=owner, host=host, exclusive=exclusive, now=now)
         if adopted is not None:

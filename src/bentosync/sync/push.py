@@ -86,10 +86,10 @@ class _Push:
         self._exclusive = await exclusive(self._remote, single_writer=single_writer, observer=self._watch)
         tree = await asyncio.to_thread(scan, Path(self._model.path))
         files = tuple((file.path, file.size) for file in tree.files)
+        published = existing.envelope.push_id if existing else None
         claimed = await claim(
-            self._remote, self._tag, files,
-            owner=self._store.owner, exclusive=self._exclusive, published=existing.envelope.push_id if existing else None,
-        )  # fmt: skip
+            self._remote, self._tag, files, owner=self._store.owner, exclusive=self._exclusive, published=published
+        )
         async with engine.alongside(claimed.keep_alive()):
             tally = await self._send(tree, claimed)
         manifest = await asyncio.to_thread(self._store.remember, self._model, tally.digested, tree.directories)

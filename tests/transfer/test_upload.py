@@ -3,7 +3,7 @@ from __future__ import annotations
 import asyncio
 import os
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import pytest
@@ -14,9 +14,10 @@ from bentosync.manifest.values import BLOCK_BYTES, FileEntry
 from bentosync.remote.contract import Part, Remote, Upload
 from bentosync.remote.open import open_remote
 from bentosync.settings import RemoteSettings, TransferSettings
+from bentosync.store.record import Stamp
 from bentosync.store.tree import scan
 from bentosync.transfer.parts import PART_BYTES_MIN
-from bentosync.transfer.upload import Source, Tally, Uploader
+from bentosync.transfer.upload import Known, Source, Tally, Uploader
 from tests.blocks import content
 
 BIG = 2 * PART_BYTES_MIN + 3 * BLOCK_BYTES + 77
@@ -43,7 +44,7 @@ class Scene:
         *,
         resumed: bool = False,
         on_sent: Callable[[str, int], None] | None = None,
-        known: dict[str, FileEntry] | None = None,
+        known: dict[str, Known] | None = None,
     ) -> Tally:
         tally = Tally(on_sent or (lambda path, count: self.sent.append((path, count))))
 
@@ -109,9 +110,29 @@ def test_files_arrive_whole_and_are_digested_on_the_way(scene: Scene) -> None:
     assert (tally.sent, tally.reused) == (sum(SIZES.values()), 0)
 
 
+def known_entries(scene: Scene) -> dict[str, Known]:
+    """As if the store remembered every file, with one more block digest than it would find: to tell them apart."""
+    stamps = {path: Stamp.of((scene.tree / path).stat()) for path in scene.bytes}
+    entries = {path: entry_of(path, data) for path, data in scene.bytes.items()}
+    return {
+        path: Known(replace(entries[path], blocks=entries[path].blocks + b"remember"), stamps[path]) for path in stamps
+    }
+
+
 def test_known_digests_are_taken_over(scene: Scene) -> None:
-    known = {path: entry_of(path, data) for path, data in scene.bytes.items()}
-    assert entries(scene.push(known=known)) == known
+    known = known_entries(scene)
+    assert entries(scene.push(known=known)) == {path: file.entry for path, file in known.items()}
+    assert_stored(scene)
+
+
+def test_digests_of_a_file_that_changed_since_are_not_believed(scene: Scene) -> None:
+    """It was written to, its size unchanged, between the look at what is known and its turn to be sent."""
+    known = known_entries(scene)
+    scene.bytes["sub/small.bin"] = content(7, SIZES["sub/small.bin"])
+    (scene.tree / "sub/small.bin").write_bytes(scene.bytes["sub/small.bin"])
+    sent = entries(scene.push(known=known))
+    assert sent["sub/small.bin"] == entry_of("sub/small.bin", scene.bytes["sub/small.bin"])
+    assert sent["exact.bin"] == known["exact.bin"].entry
     assert_stored(scene)
 
 

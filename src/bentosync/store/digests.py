@@ -60,11 +60,6 @@ class Digests:
             self.note(model.tag, fresh)
         return described.manifest
 
-    def known(self, model: Model) -> Mapping[str, FileEntry]:
-        """By path, the digests of files that need not be read to know them: their stamps still hold."""
-        known = self.record(model.tag)
-        return {} if known is None else proof.known_entries(Path(model.path), known)
-
     def remember(
         self, model: Model, digested: Mapping[str, tuple[FileEntry, Stamp | None]], directories: Iterable[str]
     ) -> Manifest:

@@ -252,10 +252,6 @@ class Store:
         """
         return self._digests.describe(model, progress=progress)
 
-    def known(self, model: Model) -> Mapping[str, FileEntry]:
-        """By path, the digests of files that need not be read to know them: their stamps still hold."""
-        return self._digests.known(model)
-
     def remember(
         self, model: Model, digested: Mapping[str, tuple[FileEntry, Stamp | None]], directories: Iterable[str]
     ) -> Manifest:

@@ -128,7 +128,7 @@ class _Push:
         )
 
     async def _send(self, tree: Tree, claimed: Claim) -> upload.Tally:
-        known = self._store.known(self._model)
+        known = await asyncio.to_thread(self._known)
         sizes = {file.path: file.size for file in tree.files}
         self._watch.start(str(self._tag), self._url, files=len(sizes), total_bytes=sum(sizes.values()), reused_bytes=0)
         self._watch.phase(str(self._tag), "transfer")
@@ -155,6 +155,14 @@ class _Push:
             ]
         )
         return tally
+
+    def _known(self) -> Mapping[str, upload.Known]:
+        """By path, the digests that the store remembers."""
+        record = self._store.record(self._tag)
+        if record is None:
+            return {}
+        entries = {entry.path: entry for entry in record.manifest.files}
+        return {path: upload.Known(entries[path], stamp) for path, stamp in record.stamps.items() if path in entries}
 
     async def _unfinished(self, claimed: Claim) -> Mapping[str, Upload]:
         if not claimed.adopted:

@@ -35,13 +35,21 @@ _RESTARTS_MAX = 2
 
 
 @dataclass(frozen=True, slots=True)
+class Known:
+    """A file's digests, and the stamp it had when they were proven."""
+
+    entry: FileEntry
+    stamp: Stamp
+
+
+@dataclass(frozen=True, slots=True)
 class Source:
-    """A local file to send. `known` is its entry if its digests are proven: then only checksums are computed."""
+    """A local file to send. If the stamp in `known` still holds when it is opened, only checksums are computed."""
 
     root: Path
     file: TreeFile
     key: str
-    known: FileEntry | None = None
+    known: Known | None = None
 
 
 @dataclass(slots=True)
@@ -247,8 +255,8 @@ class _Reading:
         self._source = source
         self._fd = -1
         self._before: Stamp | None = None
+        self._entry: FileEntry | None = None
         self.settled: Stamp | None = None
-        self.restart()
 
     def __enter__(self) -> _Reading:
         path = self._source.root / self._source.file.path
@@ -258,6 +266,10 @@ class _Reading:
             raise self._changed("it is gone") from None
         self._before = self.stamp()
         self.settled = self._before if self._before.settled(time.time_ns()) else None
+        known = self._source.known
+        if known is not None and (known.stamp, known.entry.executable) == (self._before, self._source.file.executable):
+            self._entry = known.entry
+        self.restart()
         return self
 
     def __exit__(self, *failure: object) -> None:
@@ -266,8 +278,7 @@ class _Reading:
     def restart(self) -> None:
         """Begin again at byte 0."""
         file = self._source.file
-        known = self._source.known
-        self._digester = None if known else FileDigester(file.path, file.size, file.executable)
+        self._digester = None if self._entry else FileDigester(file.path, file.size, file.executable)
         self._offset = 0
         self._whole = 0
 
@@ -308,14 +319,11 @@ class _Reading:
         """The file's digests, once every byte was read; proves that the file did not change meanwhile."""
         if self.stamp() != self._before:
             raise self._changed("its size or times differ from when the push began")
-        if self._source.known is not None:
-            return self._source.known
-        if self._digester is None:
+        if self._digester is not None:
+            self._entry, self._digester = self._digester.finish(), None
+        if self._entry is None:
             raise AssertionError("a source is either known or digested")
-        entry = self._digester.finish()
-        self._digester = None
-        self._source = Source(self._source.root, self._source.file, self._source.key, known=entry)
-        return entry
+        return self._entry
 
     def stamp(self) -> Stamp:
         """The file's stamp as it is now. Raises `IntegrityError` if its size is another one."""

@@ -5,7 +5,7 @@ import threading
 
 import pytest
 
-from bentosync.blocking import wait
+from bentosync.blocking import in_thread, wait
 
 
 async def _answer() -> int:
@@ -46,3 +46,25 @@ def test_threads_may_wait_side_by_side() -> None:
     for thread in threads:
         thread.join()
     assert results == [42] * 8
+
+
+def test_a_cancelled_caller_waits_until_the_thread_has_let_go() -> None:
+    begun, ended = threading.Event(), threading.Event()
+
+    def use_a_buffer() -> None:
+        begun.set()
+        ended.wait(5)
+
+    async def main() -> None:
+        task = asyncio.create_task(in_thread(use_a_buffer))
+        while not begun.is_set():
+            await asyncio.sleep(0)
+        for _ in range(3):
+            task.cancel()
+            await asyncio.sleep(0)
+            assert not task.done()
+        ended.set()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+
+    asyncio.run(main())

@@ -1,9 +1,15 @@
-"""The blocking twins of coroutines: callable from scripts, threads and notebooks (inside a running loop)."""
+"""Between coroutines and code that blocks, in both directions, with nothing left running behind.
+
+`wait` is for callers that block (scripts, threads, notebooks inside a running loop), `in_thread` for coroutines that
+must not.
+"""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Coroutine
+import contextlib
+import functools
+from collections.abc import Callable, Coroutine
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Generic, TypeVar
 
@@ -28,6 +34,23 @@ def wait(coroutine: Coroutine[Any, Any, Result]) -> Result:
         except KeyboardInterrupt:
             job.cancel()
             raise
+
+
+async def in_thread(call: Callable[..., Result], *args: object, **more: object) -> Result:
+    """Run `call` in a worker thread; a cancelled caller still waits for its end.
+
+    So that buffers, file descriptors and locks lent to the thread are free again when this returns or raises.
+    """
+    work = asyncio.get_running_loop().run_in_executor(None, functools.partial(call, *args, **more))
+    try:
+        return await asyncio.shield(work)
+    except asyncio.CancelledError:
+        while not work.done():
+            with contextlib.suppress(asyncio.CancelledError):
+                await asyncio.wait([work])
+        if not work.cancelled():
+            work.exception()
+        raise
 
 
 class _Cancellable(Generic[Result]):

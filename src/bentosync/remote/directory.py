@@ -3,7 +3,7 @@
 An object is a regular file under its key. Files appear by link (only if the name is free) or rename (replace), always
 whole and synced; replacing takes a lock, so that `IfMatch` compares and swaps in one step. Temporary files and
 multipart uploads live in `<root>/.bentosync-uploads/`, outside every listing. Symbolic links, FIFOs and devices are
-never followed or opened: this remote never makes them. Blocking calls run in worker threads (`disk.in_thread`).
+never followed or opened: this remote never makes them. Blocking calls run in worker threads (`blocking.in_thread`).
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
+from bentosync.blocking import in_thread
 from bentosync.errors import Conflict, IntegrityError, InvalidArgument, NotFound, UnsafeInput
 from bentosync.native import checksum as checksums
 from bentosync.remote import disk
@@ -159,7 +160,7 @@ class DirectoryRemote:
             with disk.translated(f"{what or '/'} in {self._properties.url}"):
                 return call(*args)
 
-        return await disk.in_thread(step)
+        return await in_thread(step)
 
     def _path(self, key: str) -> Path:
         """Where `key` lies. Keys come checked; what would leave the root or touch our own files is refused anyway."""

@@ -6,11 +6,9 @@ the folder that names it is synced. `errors` names the object, so that every `OS
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import errno
 import fcntl
-import functools
 import os
 import secrets
 import stat
@@ -19,32 +17,13 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import TypeVar
 
 from bentosync.errors import Busy, Conflict, LocalIOError, NoSpace, NotFound, UnsafeInput
-
-T = TypeVar("T")
 
 _WRITE_SLICE_BYTES = 8 << 20
 _LOCK_SECONDS_MAX = 30.0
 _LOCK_POLL_SECONDS = 0.01
 _PUBLISH_TRIES = 10
-
-
-async def in_thread(call: Callable[..., T], *args: object) -> T:
-    """Run `call` in a worker thread; a cancelled caller still waits for its end.
-
-    So that buffers and file descriptors lent to the thread are free again when this returns or raises.
-    """
-    work = asyncio.get_running_loop().run_in_executor(None, functools.partial(call, *args))
-    try:
-        return await asyncio.shield(work)
-    except asyncio.CancelledError:
-        while not work.done():
-            with contextlib.suppress(asyncio.CancelledError):
-                await asyncio.wait([work])
-        work.exception()
-        raise
 
 
 @contextlib.contextmanager

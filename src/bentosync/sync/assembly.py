@@ -6,13 +6,13 @@ tree (the seed) holds at the same place, then the rest from the remote. Every bl
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from bentosync.blocking import in_thread
 from bentosync.errors import BentoMLException, Conflict, IntegrityError, NoSpace, NotFound
 from bentosync.manifest.values import FileEntry
 from bentosync.remote.contract import Remote
@@ -56,16 +56,16 @@ class Assembly:
         """Complete `partial`, which the caller owns; raises as `sync.pull.pull` does, and `OSError`."""
         self._require_space(partial)
         try:
-            await asyncio.to_thread(partial.prepare, self._found.document, strong=self._strong)
+            await in_thread(partial.prepare, self._found.document, strong=self._strong)
             if seed is not None:
-                await asyncio.to_thread(_plant, seed, partial.files, strong=self._strong)
+                await in_thread(_plant, seed, partial.files, strong=self._strong)
             missing = sum(span.length for file in partial.files for span in file.missing(self._unit))
             try:
                 tally = await self._download(partial)
             except IntegrityError as error:
                 raise await self._explained(error) from error
             self._watch.phase(str(self._found.tag), "commit")
-            return Assembled(await asyncio.to_thread(partial.finish), missing, tally.dropped)
+            return Assembled(await in_thread(partial.finish), missing, tally.dropped)
         finally:
             partial.close()
 

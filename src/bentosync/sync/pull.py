@@ -6,12 +6,12 @@ manifest's digest; the next pull of the same manifest, by any process, goes on f
 
 from __future__ import annotations
 
-import asyncio
 import shutil
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Literal
 
+from bentosync.blocking import in_thread
 from bentosync.errors import Conflict, from_os_error
 from bentosync.events import Finished
 from bentosync.manifest.values import Manifest
@@ -91,7 +91,7 @@ class _Pull:
         present = self._store.find(self._found.tag)
         if present is not None:
             if await self._is_current(present):
-                await asyncio.to_thread(self._store.mend_latest, present.tag)
+                await in_thread(self._store.mend_latest, present.tag)
                 return self._up_to_date(present)
             if not force:
                 raise Conflict(
@@ -106,7 +106,7 @@ class _Pull:
 
     async def _is_current(self, present: Model) -> bool:
         self._watch.phase(str(self._found.tag), "check")
-        mine = await asyncio.to_thread(self._store.describe, present)
+        mine = await in_thread(self._store.describe, present)
         return mine.card.content == self._manifest.card.content
 
     def _up_to_date(self, present: Model) -> Pulled:
@@ -126,10 +126,8 @@ class _Pull:
         seed = self._store.layout.version_dir(self._found.tag) if replace else None
         assembled = await assembly.run(partial, seed=seed)
         origin = Origin(self._remote.properties.url, datetime.now(UTC).isoformat())
-        model = await asyncio.to_thread(
-            self._store.publish, assembled.tree, self._manifest, replace=replace, origin=origin
-        )
-        await asyncio.to_thread(shutil.rmtree, partial.root, ignore_errors=True)
+        model = await in_thread(self._store.publish, assembled.tree, self._manifest, replace=replace, origin=origin)
+        await in_thread(shutil.rmtree, partial.root, ignore_errors=True)
         # What the manifest carries inline moved with it.
         moved = assembled.fetched + sum(entry.size for entry in self._manifest.files if entry.inline is not None)
         return Pulled(

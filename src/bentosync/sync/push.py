@@ -6,7 +6,6 @@ already (it hashed them at `create`, and their stamps still hold) only the check
 
 from __future__ import annotations
 
-import asyncio
 import getpass
 import secrets
 import socket
@@ -14,6 +13,7 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 
+from bentosync.blocking import in_thread
 from bentosync.errors import AuthError, Conflict, NotFound, from_os_error
 from bentosync.events import Finished
 from bentosync.manifest import encode
@@ -84,7 +84,7 @@ class _Push:
         if existing is not None and not force:
             raise self._taken(existing)
         self._exclusive = await exclusive(self._remote, single_writer=single_writer, observer=self._watch)
-        tree = await asyncio.to_thread(scan, Path(self._model.path))
+        tree = await in_thread(scan, Path(self._model.path))
         files = tuple((file.path, file.size) for file in tree.files)
         published = existing.envelope.push_id if existing else None
         claimed = await claim(
@@ -92,7 +92,7 @@ class _Push:
         )
         async with engine.alongside(claimed.keep_alive()):
             tally = await self._send(tree, claimed)
-        manifest = await asyncio.to_thread(self._store.remember, self._model, tally.digested, tree.directories)
+        manifest = await in_thread(self._store.remember, self._model, tally.digested, tree.directories)
         return await self._publish(manifest, claimed, existing, tally)
 
     async def _existing(self) -> Resolved | None:
@@ -102,7 +102,7 @@ class _Push:
             return None
 
     async def _is_current(self, existing: Resolved) -> bool:
-        mine = await asyncio.to_thread(self._store.describe, self._model)
+        mine = await in_thread(self._store.describe, self._model)
         return mine.card.content == existing.manifest.card.content
 
     async def _up_to_date(self, existing: Resolved) -> Finished:
@@ -128,7 +128,7 @@ class _Push:
         )
 
     async def _send(self, tree: Tree, claimed: Claim) -> upload.Tally:
-        known = await asyncio.to_thread(self._known)
+        known = await in_thread(self._known)
         sizes = {file.path: file.size for file in tree.files}
         self._watch.start(str(self._tag), self._url, files=len(sizes), total_bytes=sum(sizes.values()), reused_bytes=0)
         self._watch.phase(str(self._tag), "transfer")

@@ -8,7 +8,6 @@ The full-object checksum at completion is what proves an upload.
 
 from __future__ import annotations
 
-import asyncio
 import hashlib
 import os
 import time
@@ -17,6 +16,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 
+from bentosync.blocking import in_thread
 from bentosync.errors import Conflict, IntegrityError, NotFound
 from bentosync.formats.digester import FileDigester
 from bentosync.manifest.values import BLOCK_BYTES, FileEntry
@@ -140,7 +140,7 @@ class Uploader:
         size = source.file.size
         async with self._pool(_SMALL_BYTES if size <= _SMALL_BYTES else parts.PART_BYTES_MIN).lease() as buffer:
             data = buffer[:size]
-            checksum = await asyncio.to_thread(reading.next_into, data, self._checksum)
+            checksum = await in_thread(reading.next_into, data, self._checksum)
             entry = reading.entry()
             stored = await self._stat(source.key) if self._resumed else None
             if stored is not None and await self._holds(stored, entry, checksum):
@@ -161,7 +161,7 @@ class Uploader:
         earlier = None if fresh else self._uploads.get(source.key)
         known = {part.number: part for part in await self._remote.list_parts(earlier)} if earlier else {}
         if self._resumed and not earlier and (stored := await self._stat(source.key)) is not None:
-            await asyncio.to_thread(reading.skip_through, self._checksum)
+            await in_thread(reading.skip_through, self._checksum)
             if await self._holds(stored, reading.entry(), reading.checksum_bytes(self._checksum)):
                 self._reuse(source, source.file.size)
                 return
@@ -176,7 +176,7 @@ class Uploader:
                 buffer = await pool.take()
                 try:
                     data = buffer[: piece.length]
-                    value = await asyncio.to_thread(reading.next_into, data, self._checksum)
+                    value = await in_thread(reading.next_into, data, self._checksum)
                 except BaseException:
                     pool.give(buffer)
                     raise
@@ -198,7 +198,7 @@ class Uploader:
         done: list[Part | None],
     ) -> None:
         try:
-            if stored is not None and await asyncio.to_thread(_same, stored, data, value):
+            if stored is not None and await in_thread(_same, stored, data, value):
                 done[number - 1] = stored
                 self._reuse(source, len(data))
             else:

@@ -6,6 +6,7 @@ This is where settings, store and remote meet; everything below takes them as ar
 from __future__ import annotations
 
 import asyncio
+import time
 import warnings
 from asyncio import CancelledError
 from functools import partial
@@ -19,6 +20,7 @@ from bentosync.settings import Settings
 from bentosync.store.model import Model
 from bentosync.store.proof import Strength
 from bentosync.sync import delete as deleting
+from bentosync.sync import gc as collecting
 from bentosync.sync import heads, writing
 from bentosync.sync import push as pushing
 from bentosync.sync import repair as repairing
@@ -268,3 +270,47 @@ async def delete_remote(
         for head in doomed:
             await deleting.delete(target, head, exclusive=exclusive)
     return doomed
+
+
+async def gc_remote(
+    *,
+    remote: str | None = None,
+    dry_run: bool = False,
+    force: bool = False,
+    min_age_seconds: float = collecting.MIN_AGE_SECONDS,
+    single_writer: bool | None = None,
+    settings: Settings | None = None,
+    on_event: Observer = ignore,
+) -> collecting.Plan:
+    """Remove from a remote what pushes left behind that never came to an end.
+
+    Args:
+        remote: A configured remote's name, or a URL; None for the default remote.
+        dry_run: Only say what would go; nothing is written, and ages are by this machine's clock.
+        force: Go on although more than half of all folders would go, or the remote has no format marker.
+        min_age_seconds: What is younger stays, by the store's clock.
+        single_writer: Go on although the remote ignores conditional writes.
+        settings: Everything from environment and config files, if not to be read now.
+        on_event: Is told what happens (`bentosync.events`).
+
+    Returns:
+        What was removed, or would be, and what stays and why.
+
+    Raises:
+        UnsafeInput: A manifest cannot be read; nothing was removed.
+        Conflict: Too much would go, and `force` is not set.
+        AuthError, NetworkError: Something could not be listed or removed.
+    """
+    settings = settings or configuration.load()
+    chosen = configuration.choose_remote(settings, remote)
+    alone = chosen.single_writer if single_writer is None else single_writer
+    async with opened_remote(chosen, settings, on_event) as target:
+        seen = await collecting.look(target, jobs=settings.transfer.jobs)
+        now = time.time() if dry_run else await collecting.store_time(target)
+        plan = collecting.decide(seen, now=now, min_age_seconds=min_age_seconds)
+        if not force:
+            collecting.refuse_too_much(seen, plan)
+        if dry_run:
+            return plan
+        exclusive = await writing.exclusive(target, single_writer=alone, observer=on_event)
+        return await collecting.collect(target, seen, plan, exclusive=exclusive)

@@ -27,6 +27,7 @@ COMMANDS = {
     "export": Lazy(f"{_COMMANDS}.export_model:export", "Write a model to an archive or a folder."),
     "import": Lazy(f"{_COMMANDS}.import_model:import_models", "Read models from archives or folders into the store."),
     "verify": Lazy(f"{_COMMANDS}.verify:verify", "Check the files of models against their digests."),
+    "gc": Lazy(f"{_COMMANDS}.gc:gc", "Remove what interrupted work left behind."),
     "load": Lazy(f"{_COMMANDS}.load:load", "Load a model's tensors once and report how fast it went."),
     "models": Lazy(f"{_COMMANDS}.models:models", "The same commands with BentoML's options and output."),
     "remote": Lazy(f"{_COMMANDS}.remote:remote", "Add, list, remove and test remotes."),

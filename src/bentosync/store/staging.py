@@ -61,10 +61,21 @@ class Staging:
 
     def sweep(self) -> None:
         """Remove the trees whose makers are dead."""
-        with contextlib.suppress(FileNotFoundError):
-            for place in self._layout.staging.iterdir():
-                if place / _TREE not in self._held and (
-                    self._locks.abandoned(place / _LOCK) or time.time() - place.lstat().st_mtime > _ORPHAN_SECONDS
-                ):
-                    with contextlib.suppress(OSError):
-                        self._trash.discard(place)
+        for place in self.abandoned():
+            with contextlib.suppress(OSError):
+                self._trash.discard(place)
+
+    def abandoned(self) -> list[Path]:
+        """The places whose makers are dead."""
+        try:
+            places = sorted(self._layout.staging.iterdir())
+        except FileNotFoundError:
+            return []
+        return [place for place in places if place / _TREE not in self._held and self._is_abandoned(place)]
+
+    def _is_abandoned(self, place: Path) -> bool:
+        try:
+            age = time.time() - place.lstat().st_mtime
+        except FileNotFoundError:
+            return False
+        return self._locks.abandoned(place / _LOCK) or age > _ORPHAN_SECONDS

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from bentosync.store.locks import Locks
     from bentosync.store.proof import Damage, Progress, Strength
     from bentosync.store.record import Origin, Record, Stamp
+    from bentosync.store.upkeep import Leftover, Upkeep
     from bentosync.store.writer import Writer
 
 
@@ -79,6 +80,13 @@ class Store:
         from bentosync.store.writer import Writer
 
         return Writer(self.layout, self._disk, self._given_locks or Locks(), self._read, self._digests)
+
+    @cached_property
+    def _upkeep(self) -> Upkeep:
+        from bentosync.store.locks import Locks
+        from bentosync.store.upkeep import Upkeep
+
+        return Upkeep(self.layout, self._disk, self._given_locks or Locks(), self._now_ns)
 
     @property
     def _catalog(self) -> Catalog:
@@ -234,6 +242,21 @@ class Store:
         Where the store cannot be written nothing happens.
         """
         self._writer.mend_latest(tag)
+
+    def leftovers(self, *, min_age_seconds: float) -> Sequence[Leftover]:
+        """What the state folder holds that nobody needs, and what of it stays for now and why. Writes nothing.
+
+        Args:
+            min_age_seconds: How long an unfinished pull is kept, in which nothing was written.
+
+        Raises:
+            LocalIOError: The disk refuses.
+        """
+        return self._upkeep.leftovers(min_age_seconds=min_age_seconds)
+
+    def clear(self, leftover: Leftover) -> bool:
+        """Remove a leftover; false if it came into use meanwhile. Raises `LocalIOError` if the disk refuses."""
+        return self._upkeep.clear(leftover)
 
     # --- digests ------------------------------------------------------------------------------------------------------
 

@@ -81,16 +81,16 @@ class Trash:
 
     def empty(self) -> None:
         """Remove everything but the old lives of versions that are missing."""
+        for path in self.garbage():
+            if path.is_dir() or path.is_symlink():
+                self._disk.remove_tree(path)
+            else:
+                self._disk.unlink(path)
+
+    def garbage(self) -> list[Path]:
+        """What `empty` removes."""
         keep = {path for path, tag in self._swaps() if not os.path.lexists(self._layout.version_dir(tag))}
-        for path in self._entries():
-            if path in keep:
-                continue
-            with contextlib.suppress(FileNotFoundError):
-                status = path.lstat()
-                if stat.S_ISDIR(status.st_mode) or stat.S_ISLNK(status.st_mode):
-                    self._disk.remove_tree(path)
-                elif time.time() - status.st_mtime > _FILE_SECONDS:
-                    self._disk.unlink(path)
+        return [path for path in self._entries() if path not in keep and _is_over(path)]
 
     def _swaps(self) -> Iterator[tuple[Path, Tag]]:
         for path in self._entries():
@@ -103,3 +103,12 @@ class Trash:
             return sorted(self._layout.trash.iterdir())
         except FileNotFoundError:
             return []
+
+
+def _is_over(path: Path) -> bool:
+    """Whether nobody is about to rename `path`."""
+    try:
+        status = path.lstat()
+    except FileNotFoundError:
+        return False
+    return not stat.S_ISREG(status.st_mode) or time.time() - status.st_mtime > _FILE_SECONDS

@@ -17,6 +17,8 @@ from bentosync.tag import Reference, Tag, parse_reference
 POINTER_BYTES_MAX = 4 << 10
 RECORD_BYTES_MAX = 64 << 20
 FORMAT = 1
+TOMBSTONE = b'{"condemned":true,"format":1}\n'
+"""What `gc` puts in the place of a push record before it removes the push's folder; nobody can adopt or touch it."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from bentosync.errors import IntegrityError, NotFound
+from bentosync.errors import IntegrityError, NotFound, UnsafeInput
 from bentosync.manifest import decode
 from bentosync.manifest.rules import MANIFEST_BYTES_MAX
 from bentosync.manifest.values import Envelope, Manifest
@@ -57,13 +57,22 @@ async def resolve(remote: Remote, reference: Reference) -> Resolved:
 async def fetch(remote: Remote, tag: Tag, reference: Reference) -> Resolved:
     """Read and check the manifest of exactly `tag`."""
     try:
-        entity = await remote.read(keys.manifest_key(tag), bytes_max=MANIFEST_BYTES_MAX)
-    except NotFound:
-        raise NotFound(f"Model '{tag}' is not found on {remote.properties.url}", hint=f"bentosync push {tag}") from None
-    envelope, manifest = decode.document(entity.data, name=tag.name, version=tag.version)
+        found = await _read(remote, tag)
+    except UnsafeInput:
+        found = await _read(remote, tag)  # The store holds a broken one only if it gives it twice.
+    manifest = found.manifest
     if reference.pin is not None and manifest.pin != reference.pin:
         raise IntegrityError(
             f"{describe(reference)} was asked for, but {remote.properties.url} holds {manifest.pin} under that name",
             hint="the version was pushed again with other content; check who pushed it before trusting the new pin",
         )
+    return found
+
+
+async def _read(remote: Remote, tag: Tag) -> Resolved:
+    try:
+        entity = await remote.read(keys.manifest_key(tag), bytes_max=MANIFEST_BYTES_MAX)
+    except NotFound:
+        raise NotFound(f"Model '{tag}' is not found on {remote.properties.url}", hint=f"bentosync push {tag}") from None
+    envelope, manifest = decode.document(entity.data, name=tag.name, version=tag.version)
     return Resolved(tag, envelope, manifest, entity.data, entity.etag)

@@ -158,14 +158,15 @@ class Connection(asyncio.BufferedProtocol):
         self._transport = None
         if exchange is None or exchange.done.done():
             return
-        if error is not None:
+        if exchange.left is None and not self._head_filled and not exchange.interim:
+            # A pooled connection that was closed as the request went out ends in a reset as often as in an end.
+            exchange.done.set_exception(Unheard(f"{self._host} closed the connection without a reply"))
+        elif error is not None:
             exchange.done.set_exception(translate(error, self._host))
         elif exchange.left is not None:
             exchange.done.set_exception(NetworkError(f"The reply of {self._host} ended {exchange.left} bytes early"))
-        elif self._head_filled or exchange.interim:
-            exchange.done.set_exception(NetworkError(f"The reply of {self._host} ended in its head"))
         else:
-            exchange.done.set_exception(Unheard(f"{self._host} closed the connection without a reply"))
+            exchange.done.set_exception(NetworkError(f"The reply of {self._host} ended in its head"))
 
     # --- reading ------------------------------------------------------------------------------------------------------
 

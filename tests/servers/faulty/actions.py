@@ -8,7 +8,9 @@ the delivery. `at` counts bytes of the reply's body; None means that not even it
 from __future__ import annotations
 
 import asyncio
+import fcntl
 import gzip
+import termios
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 
@@ -97,18 +99,26 @@ class Cut(Action):
     async def deliver(self, line: Line, call: Call, reply: Reply) -> None:
         if self.at is not None:
             await line.send(reply.head(), reply.body[: self.at])
-        self.close(line)
+        await self.close(line)
 
-    def close(self, line: Line) -> None:
+    async def close(self, line: Line) -> None:
         line.writer.close()
 
 
 @dataclass(frozen=True)
 class Reset(Cut):
-    """As `Cut`, with RST."""
+    """As `Cut`, with RST, once the client's system has what was sent."""
 
-    def close(self, line: Line) -> None:
+    async def close(self, line: Line) -> None:
+        while _unsent_bytes(line):
+            await asyncio.sleep(0.001)
         line.reset()
+
+
+def _unsent_bytes(line: Line) -> int:
+    """Bytes in our buffer or the kernel's that were not acknowledged; RST would throw them away."""
+    counted = fcntl.ioctl(line.writer.get_extra_info("socket").fileno(), termios.TIOCOUTQ, b"\0" * 4)
+    return int.from_bytes(counted, "little") + line.writer.transport.get_write_buffer_size()
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""What each S3 operation does to a bucket. Strict where Amazon is: conditions, checksums, part order and sizes, pages."""
+"""What each S3 operation does to a bucket, strict where Amazon is: conditions, checksums, part order, sizes, pages."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def _get(call: Call, bucket: Bucket) -> Reply:
         return refused(412, "PreconditionFailed")
     headers = _described(stored)
     if "range" not in call.headers:
-        return Reply(200, headers, stored.data)
+        return Reply(200, headers | _checksum(call, stored), stored.data)
     match = re.fullmatch(r"bytes=(\d+)-(\d+)", call.headers["range"])
     if match is None:
         return Reply(200, headers, stored.data)
@@ -61,10 +61,7 @@ def _head(call: Call, bucket: Bucket) -> Reply:
     stored = bucket.objects.get(call.key)
     if stored is None:
         return Reply(404)
-    headers = _described(stored)
-    if stored.checksum and "x-amz-checksum-mode" in call.headers:
-        headers |= {f"x-amz-checksum-{stored.checksum[0]}": stored.checksum[1], "x-amz-checksum-type": "FULL_OBJECT"}
-    return Reply(200, headers, length=len(stored.data))
+    return Reply(200, _described(stored) | _checksum(call, stored), length=len(stored.data))
 
 
 def _put(call: Call, bucket: Bucket) -> Reply:
@@ -73,7 +70,7 @@ def _put(call: Call, bucket: Bucket) -> Reply:
     name = _announced(call)
     if name and not _is_right(call, call.body, name):
         return refused(400, "BadDigest")
-    return Reply(200, {"ETag": bucket.put(call.key, call.body, checksum=name).etag})
+    return _stored(bucket.put(call.key, call.body, checksum=name))
 
 
 def _delete(call: Call, bucket: Bucket) -> Reply:
@@ -95,7 +92,7 @@ def _upload_part(call: Call, bucket: Bucket) -> Reply:
         return refused(400, "BadDigest")
     stored = Object(call.body, etag_of(call.body), time.time(), checksum_of(call.body, name))
     pending.parts[call.part] = stored
-    return Reply(200, {"ETag": stored.etag})
+    return _stored(stored)
 
 
 def _complete(call: Call, bucket: Bucket) -> Reply:
@@ -165,6 +162,18 @@ def _list_parts(call: Call, bucket: Bucket, page: int) -> Reply:
 
 def _described(stored: Object) -> dict[str, str]:
     return {"ETag": stored.etag, "Last-Modified": formatdate(stored.modified, usegmt=True), "Accept-Ranges": "bytes"}
+
+
+def _checksum(call: Call, stored: Object) -> dict[str, str]:
+    if stored.checksum is None or "x-amz-checksum-mode" not in call.headers:
+        return {}
+    return {f"x-amz-checksum-{stored.checksum[0]}": stored.checksum[1], "x-amz-checksum-type": "FULL_OBJECT"}
+
+
+def _stored(stored: Object) -> Reply:
+    """The answer to a PUT: its checksum comes back."""
+    echo = {f"x-amz-checksum-{stored.checksum[0]}": stored.checksum[1]} if stored.checksum else {}
+    return Reply(200, {"ETag": stored.etag, **echo})
 
 
 def _unmet(call: Call, bucket: Bucket) -> Reply | None:

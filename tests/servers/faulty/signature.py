@@ -7,7 +7,7 @@ import hmac
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from urllib.parse import parse_qsl, quote
+from urllib.parse import quote, urlsplit
 
 from tests.servers.faulty.call import Call
 
@@ -50,11 +50,10 @@ def refusal(call: Call, keys: Keys, now: datetime) -> tuple[int, str] | None:
 
 def _signature(call: Call, fields: Mapping[str, str], scope: list[str], secret: str) -> str:
     names = fields["SignedHeaders"].split(";")
-    path, _, query = call.target.partition("?")
-    pairs = sorted((quote(k, safe="-_.~"), quote(v, safe="-_.~")) for k, v in parse_qsl(query, keep_blank_values=True))
+    pairs = sorted((quote(k, safe="-_.~"), quote(v, safe="-_.~")) for k, v in call.query.items())
     canonical = "\n".join(
         [
-            call.method, path, "&".join(f"{name}={value}" for name, value in pairs),
+            call.method, urlsplit(call.target).path, "&".join(f"{name}={value}" for name, value in pairs),
             *(f"{name}:{' '.join(call.headers.get(name, '').split())}" for name in names), "",
             ";".join(names), call.headers["x-amz-content-sha256"],
         ]

@@ -2,7 +2,8 @@
 
 Some gateways ignore `If-None-Match` and `If-Match`, or refuse them as not implemented. The probe writes one scratch key
 three times: if absent, if absent again, if it matched something else; only a store that takes the first and refuses
-the others can be trusted. The answer is kept in a local folder, never in the bucket.
+the others can be trusted. That answer is kept in a local folder, never in the bucket. The other answer may come of a
+reply that was lost or went astray, so it needs two probes in a row and is not kept.
 """
 
 from __future__ import annotations
@@ -39,9 +40,10 @@ class Probe:
         if self._answer is None:
             path = self._path(f"{endpoint} {remote.properties.url}")
             self._answer = self._recalled(path)
-            if self._answer is None:
-                self._answer = await _ask(remote)
-                self._remember(path, self._answer)
+            if not self._answer:
+                self._answer = await _ask(remote) or await _ask(remote)
+                if self._answer:
+                    self._remember(path)
         return self._answer
 
     def _path(self, subject: str) -> Path | None:
@@ -49,26 +51,26 @@ class Probe:
             return None
         return self._folder / "conditional-writes" / f"{hashlib.sha256(subject.encode()).hexdigest()[:32]}.json"
 
-    def _recalled(self, path: Path | None) -> bool | None:
+    def _recalled(self, path: Path | None) -> bool:
         if path is None:
-            return None
+            return False
         try:
             with path.open("rb") as file:
                 document = json.loads(file.read(_DOCUMENT_BYTES_MAX))
             age = self._now() - float(document["probed_at"])
             honoured = document["honoured"]
         except (OSError, ValueError, KeyError, TypeError):
-            return None
-        return honoured if isinstance(honoured, bool) and 0 <= age < REMEMBERED_SECONDS else None
+            return False
+        return honoured is True and 0 <= age < REMEMBERED_SECONDS
 
-    def _remember(self, path: Path | None, honoured: bool) -> None:
+    def _remember(self, path: Path | None) -> None:
         """Best effort: without a place to write, the next process asks again."""
         if path is None:
             return
         temporary = path.with_suffix(f".{secrets.token_hex(4)}.tmp")
         with contextlib.suppress(OSError):
             path.parent.mkdir(parents=True, exist_ok=True)
-            temporary.write_text(json.dumps({"honoured": honoured, "probed_at": self._now()}), encoding="utf-8")
+            temporary.write_text(json.dumps({"honoured": True, "probed_at": self._now()}), encoding="utf-8")
             os.replace(temporary, path)
 
 

@@ -44,6 +44,7 @@ _PUT_BYTES_MAX = 5 << 30
 _LISTING_BYTES_MAX = 16 << 20
 # A store may look at every part before it answers a Complete.
 _COMPLETE_SECONDS = 300.0
+_WITH_CHECKSUM = {"x-amz-checksum-mode": "ENABLED"}
 _CONTENT_RANGE = re.compile(r"bytes (\d{1,16})-(\d{1,16})/(\d{1,16}|\*)", re.ASCII)
 
 
@@ -65,7 +66,8 @@ class S3Remote:
         self._client = client
         self._wire = wire
         self._probe = probe
-        self._checksum: ChecksumName = checksums.preferred(native=native).name
+        self._digest = checksums.preferred(native=native)
+        self._checksum: ChecksumName = self._digest.name
         self._checksum_header = f"x-amz-checksum-{self._checksum}"
 
     @property
@@ -74,7 +76,7 @@ class S3Remote:
         return Properties(self._bucket.url, self._checksum, _PART_BYTES_MIN, _PARTS_MAX, _PUT_BYTES_MAX)
 
     async def read(self, key: str, *, bytes_max: int) -> Entity:
-        """One GET, its announced length checked before the body is read."""
+        """One GET, its announced length checked before the body is read, its checksum after, if the store has one."""
         whole = _Whole()
 
         def judge(reply: Reply) -> int | None:
@@ -86,8 +88,11 @@ class S3Remote:
             whole.data = bytearray(size)
             return size
 
-        reply = await self._receive(self._operation("GET", key), judge, whole)
-        return Entity(bytes(whole.data), _etag(reply))
+        reply = await self._receive(self._operation("GET", key, headers=_WITH_CHECKSUM), judge, whole)
+        data = bytes(whole.data)
+        if self._checksum_in(reply) not in (None, self._checksum_of(data)):
+            raise IntegrityError(f"{key} arrived damaged: its checksum is not the one the store has", retryable=True)
+        return Entity(data, _etag(reply))
 
     async def read_range(self, key: str, start: int, length: int, sink: RangeSink, *, etag: str | None = None) -> str:
         """One ranged GET."""
@@ -108,15 +113,12 @@ class S3Remote:
 
     async def stat(self, key: str) -> Stat:
         """One HEAD."""
-        reply = await self._client.call(self._operation("HEAD", key, headers={"x-amz-checksum-mode": "ENABLED"}))
+        reply = await self._client.call(self._operation("HEAD", key, headers=_WITH_CHECKSUM))
         try:
             modified = parsedate_to_datetime(reply.headers.get("last-modified", "")).timestamp()
         except ValueError as error:
             raise RemoteError(f"The reply about {key} has no Last-Modified") from error
-        checksum = None
-        if reply.headers.get("x-amz-checksum-type", "FULL_OBJECT") == "FULL_OBJECT":
-            checksum = documents.checksum_value(reply.headers.get(self._checksum_header, ""), self._checksum)
-        return Stat(key, _length(reply, key), _etag(reply), modified, checksum)
+        return Stat(key, _length(reply, key), _etag(reply), modified, self._checksum_in(reply))
 
     async def write(
         self,
@@ -126,7 +128,9 @@ class S3Remote:
         condition: Condition = None,
         checksum: bytes | None = None,
     ) -> str:
-        """One PUT."""
+        """One PUT, always with a checksum for bytes: it comes back to readers."""
+        if checksum is None and isinstance(data, bytes):
+            checksum = self._checksum_of(data)
         headers = _conditional(condition) | self._announced(checksum)
         try:
             reply = await self._client.call(self._operation("PUT", key, headers=headers, body=data))
@@ -136,6 +140,7 @@ class S3Remote:
             if not isinstance(condition, IfMatch):
                 raise
             raise Conflict(f"{key} was deleted by somebody else") from error
+        self._check_echo(reply, checksum, key)
         return _etag(reply)
 
     async def start_upload(self, key: str, *, size: int, part_bytes: int) -> Upload:
@@ -150,7 +155,9 @@ class S3Remote:
         """UploadPart."""
         query = [("partNumber", str(number)), ("uploadId", upload.id)]
         operation = self._operation("PUT", upload.key, query=query, headers=self._announced(checksum), body=data)
-        etag = _etag(await self._client.call(operation))
+        reply = await self._client.call(operation)
+        self._check_echo(reply, checksum, upload.key)
+        etag = _etag(reply)
         size = sum(buffer.nbytes for buffer in data)
         return Part(number, size, etag, checksum, documents.md5(etag))
 
@@ -261,6 +268,20 @@ class S3Remote:
     def _announced(self, checksum: bytes | None) -> dict[str, str]:
         return {} if checksum is None else {self._checksum_header: documents.encode(checksum)}
 
+    def _checksum_of(self, data: bytes) -> bytes:
+        return self._digest.update(data).to_bytes(self._digest.size_bytes, "big")
+
+    def _checksum_in(self, reply: Reply) -> bytes | None:
+        """The checksum of the full object that a reply tells, if it is of our kind."""
+        if reply.headers.get("x-amz-checksum-type", "FULL_OBJECT") != "FULL_OBJECT":
+            return None
+        return documents.checksum_value(reply.headers.get(self._checksum_header, ""), self._checksum)
+
+    def _check_echo(self, reply: Reply, checksum: bytes | None, key: str) -> None:
+        """Amazon repeats the checksum of what it stored: another one is the reply to another request, gone astray."""
+        if checksum is not None and self._checksum_in(reply) not in (None, checksum):
+            raise RemoteError(f"{key} was sent, but the reply is about something else")
+
     def _relative(self, key: str) -> str:
         if not key.startswith(self._bucket.prefix):
             raise RemoteError(f"The store listed {key!r}, which is not below the prefix that was asked for")
@@ -301,18 +322,24 @@ def _check_range(reply: Reply, key: str, start: int, length: int) -> None:
         raise IntegrityError(f"{key} is {total} bytes, expected at least {start + length}")
     if (int(first), int(last)) != (start, start + length - 1):
         raise RemoteError(f"{key}: bytes {start}-{start + length - 1} were asked for, the reply has {first}-{last}")
-    if _length(reply, key) != length:
+    _check_plain(reply, key)
+    # A chunked reply announces no length; the wire counts its bytes against the range.
+    if reply.headers.get("content-length", str(length)) != str(length):
         raise RemoteError(f"{key}: {length} bytes were asked for, the reply has {reply.headers['content-length']}")
 
 
 def _length(reply: Reply, key: str) -> int:
     """Content-Length of a body that is not encoded."""
+    _check_plain(reply, key)
     text = reply.headers.get("content-length", "")
-    if reply.headers.get("content-encoding", "identity") not in ("identity", ""):
-        raise RemoteError(f"{key}: the reply is encoded as {reply.headers['content-encoding']!r}, expected plain bytes")
     if not re.fullmatch(r"[0-9]{1,16}", text, re.ASCII):
         raise RemoteError(f"{key}: the reply does not say how long it is")
     return int(text)
+
+
+def _check_plain(reply: Reply, key: str) -> None:
+    if reply.headers.get("content-encoding", "identity") not in ("identity", ""):
+        raise RemoteError(f"{key}: the reply is encoded as {reply.headers['content-encoding']!r}, expected plain bytes")
 
 
 def _etag(reply: Reply) -> str:

@@ -118,19 +118,28 @@ class Digests:
 
     @contextlib.contextmanager
     def forgotten(self, tag: Tag) -> Iterator[None]:
-        """Remember nothing about a version while it is being replaced; if the block raises, it is remembered again.
+        """Remember nothing about a version while it is being replaced; if it is not, remember it again.
 
         Otherwise, after a crash in there, the record of the old life would call the new one damaged.
         """
         known = self.record(tag)
-        if known is not None:
-            self.forget(tag)
+        if known is None:
+            yield
+            return
+        life = self._life(tag)
+        self.forget(tag)
         try:
             yield
-        except BaseException:
-            if known is not None:
+        finally:
+            if self._life(tag) == life:
                 self.note(tag, known)
-            raise
+
+    def _life(self, tag: Tag) -> int | None:
+        """Tells one life of a version from the next."""
+        try:
+            return os.lstat(self._layout.version_dir(tag)).st_ino
+        except OSError:
+            return None
 
     def forget(self, tag: Tag) -> None:
         """Remember nothing about a version."""

@@ -246,7 +246,8 @@ class DirectoryRemote:
         path = self._solid(upload.key)
         descriptor = disk.open_regular(spool.data, os.O_RDWR)
         try:
-            disk.seal(descriptor)
+            with spool.dropped_on_error():
+                disk.seal(descriptor)
             etag = disk.etag(os.fstat(descriptor))
         finally:
             os.close(descriptor)

@@ -102,11 +102,21 @@ class Spool:
             descriptor = disk.open_regular(self.data, os.O_WRONLY)
             try:
                 disk.write_all(descriptor, buffers, (number - 1) * self.part_bytes)
-                os.fdatasync(descriptor)
+                with self.dropped_on_error():
+                    os.fdatasync(descriptor)
             finally:
                 os.close(descriptor)
             self._append(part)
         return part
+
+    @contextlib.contextmanager
+    def dropped_on_error(self) -> Iterator[None]:
+        """For syncs: after one that failed the kernel may have lost any bytes, and may call the next one a success."""
+        try:
+            yield
+        except OSError:
+            self.remove()
+            raise
 
     def parts(self) -> list[Part]:
         """Every journalled part, by number; of a repeated number the last line counts."""

@@ -98,15 +98,31 @@ class Commit:
         return Modes(current_umask(), models.st_gid if models.st_mode & stat.S_ISGID else None)
 
     def sync(self, root: Path, tree: Tree) -> None:
-        """Put a whole tree on the disk: bytes first, then names."""
+        """Put a whole tree on the disk: bytes first, then names.
+
+        A file whose sync fails is removed: the kernel may have dropped its bytes and call the next sync a success, so
+        whoever tries again must write it anew. Of a file system that fails it may be any file.
+        """
         if len(tree.files) > SYNC_ONE_BY_ONE_MAX:
-            self._disk.sync_file_system(root)
+            with self._distrusting(*(root / file.path for file in tree.files)):
+                self._disk.sync_file_system(root)
             return
         for file in tree.files:
-            self._disk.sync_file(root / file.path)
+            with self._distrusting(root / file.path):
+                self._disk.sync_file(root / file.path)
         for folder in sorted(tree.folders(), reverse=True):
             self._disk.sync_directory(root / folder)
         self._disk.sync_directory(root)
+
+    @contextlib.contextmanager
+    def _distrusting(self, *files: Path) -> Iterator[None]:
+        try:
+            yield
+        except OSError:
+            for file in files:
+                with contextlib.suppress(OSError):
+                    self._disk.unlink(file)
+            raise
 
     def publish(self, tree: Path, tag: Tag, *, replace: bool, point: Callable[[], bool]) -> None:
         """Make the synced tree the version `tag`. `point` decides, under the lock, whether `latest` shall name it.

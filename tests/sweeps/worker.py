@@ -156,7 +156,8 @@ class Worker:
         final = look_at(self._live)
         if final != self._after:
             raise Broken(f"the same command again leaves {final}, not {self._after}")
-        self._none_trusted(ended.unsynced)
+        if task.mode is Mode.FAIL:  # for good, not even the file could be removed
+            self._none_trusted(ended.unsynced)
         if oracle.outside(self._canary) != canary:
             raise Broken("something outside was touched")
         return ended.killed or ended.fired > 0

@@ -1,0 +1,57 @@
+"""A disk that refuses any call is a typed error; nothing shows by halves, and the same command succeeds once it yields.
+
+A file whose fsync failed never shows at all, neither then nor after another try: its bytes may be gone although the
+next fsync says that all is well.
+"""
+
+from __future__ import annotations
+
+import errno
+import time
+
+import pytest
+
+from tests.sweeps.operations import OPERATIONS
+from tests.sweeps.pool import Pool
+from tests.sweeps.shim import Mode
+from tests.sweeps.worker import Task
+from tests.tally import LONG, Count
+
+POINTS_MIN = 3000
+NUMBERS = (errno.ENOSPC, errno.EIO, errno.EROFS, errno.EDQUOT)
+FOR_GOOD = (errno.ENOSPC, errno.EROFS)
+FOR_GOOD_POINTS = 12
+pytestmark = pytest.mark.timeout(120 * LONG)
+
+
+@pytest.fixture(scope="module")
+def swept() -> dict[str, int]:
+    """Points by operation, to be summed up at the end."""
+    return {}
+
+
+@pytest.mark.parametrize("name", OPERATIONS)
+def test_refused_at_any_call_nothing_shows_by_halves_and_the_same_command_goes_on(
+    pool: Pool, swept: dict[str, int], seed: int, count: Count, name: str
+) -> None:
+    work = OPERATIONS[name]
+    began = time.monotonic()
+    points = 0
+    for turn in range(LONG):
+        tasks = [Task(name, Mode.FAIL, number, seed=seed + turn, points_max=work.points_max) for number in NUMBERS]
+        for number in FOR_GOOD:
+            tasks.append(Task(name, Mode.FAIL_ON, number, seed=seed + turn, points_max=FOR_GOOD_POINTS * LONG))
+        for task in tasks:
+            result = pool.sweep(task)
+            assert not result.failures, "\n".join(result.failures)
+            points += result.points
+    assert points
+    swept[name] = points
+    count(f"ENOSPC, EIO, EROFS, EDQUOT, {name}", points=points, seed=seed, seconds=time.monotonic() - began)
+
+
+def test_the_refusals_were_many(swept: dict[str, int], count: Count) -> None:
+    if set(swept) < set(OPERATIONS):
+        pytest.skip("not every operation was swept")
+    count("ENOSPC, EIO, EROFS, EDQUOT, all", points=sum(swept.values()), seconds=0)
+    assert sum(swept.values()) >= POINTS_MIN * LONG

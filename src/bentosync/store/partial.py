@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import errno
 import os
+import shutil
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,7 +18,7 @@ from pathlib import Path
 import blake3
 import xxhash
 
-from bentosync.errors import IntegrityError
+from bentosync.errors import Conflict, IntegrityError
 from bentosync.manifest.values import BLOCK_BYTES, LEAF_BYTES, FileEntry, Manifest
 from bentosync.store.tree import reflink
 
@@ -165,6 +166,7 @@ class Partial:
         self.files: tuple[PartialFile, ...] = tuple(self._lay_out())
         self._bits = bytearray(sum(file.blocks for file in self.files) // 8 + 1)
         self._bitmap_fd = -1
+        self._tree_fd = -1
 
     def _lay_out(self) -> Iterator[PartialFile]:
         bit = 0
@@ -183,7 +185,9 @@ class Partial:
             OSError: The disk is full (files are allocated at full size first) or not writable.
         """
         self.tree.mkdir(parents=True, exist_ok=True)
+        self._tree_fd = os.open(self.tree, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         (self.root / "manifest.jsonl").write_bytes(document)
+        self._remove_strangers()
         for file in self.files:
             file.path.parent.mkdir(parents=True, exist_ok=True)
             _allocate(file.path, file.entry.size)
@@ -195,6 +199,24 @@ class Partial:
             os.ftruncate(self._bitmap_fd, 0)
             os.pwrite(self._bitmap_fd, _MAGIC + self._bits, 0)
         return sum(file.reprove(strong=strong) for file in self.files)
+
+    def _remove_strangers(self) -> None:
+        """Remove what the manifest does not name: a replacement killed half-way leaves the replaced version here."""
+        files = {entry.path for entry in self.manifest.files}
+        folders = {parent for path in files for parent in _parents(path)} | {*self.manifest.directories}
+        folders |= {parent for path in self.manifest.directories for parent in _parents(path)}
+        pending = [""]
+        while pending:
+            folder = pending.pop()
+            with os.scandir(self.tree / folder) as entries:
+                for entry in entries:
+                    path = f"{folder}/{entry.name}" if folder else entry.name
+                    if path in folders and entry.is_dir(follow_symlinks=False):
+                        pending.append(path)
+                    elif entry.is_dir(follow_symlinks=False):
+                        shutil.rmtree(entry.path)
+                    elif path not in files or not entry.is_file(follow_symlinks=False):
+                        os.unlink(entry.path)
 
     def claims(self, bit: int) -> bool:
         """Whether the block with this bit is claimed."""
@@ -217,6 +239,7 @@ class Partial:
 
         Raises:
             IntegrityError: A block is still missing (a defect of the caller, checked because publishing trusts it).
+            Conflict: Another process published or removed the tree, and what lies there now is a third one's.
         """
         for file in self.files:
             for span in file.missing(BLOCK_BYTES):
@@ -228,15 +251,25 @@ class Partial:
             if entry.inline is not None:
                 path.parent.mkdir(parents=True, exist_ok=True)
                 path.write_bytes(entry.inline)
-            if entry.executable:
-                path.chmod(path.stat().st_mode | 0o100)
+            mode = path.stat().st_mode
+            if bool(mode & 0o100) != entry.executable:
+                path.chmod(mode ^ 0o100)
+        if not os.path.samestat(os.fstat(self._tree_fd), self.tree.stat()):
+            raise Conflict(f"{self.tree} is not the folder any more that was filled", hint="run the same command again")
         return self.tree
 
     def close(self) -> None:
-        """Let go of the bitmap. Idempotent."""
-        if self._bitmap_fd >= 0:
-            os.close(self._bitmap_fd)
-            self._bitmap_fd = -1
+        """Let go of bitmap and tree. Idempotent."""
+        for fd in (self._bitmap_fd, self._tree_fd):
+            if fd >= 0:
+                os.close(fd)
+        self._bitmap_fd = self._tree_fd = -1
+
+
+def _parents(path: str) -> Iterator[str]:
+    while "/" in path:
+        path = path.rpartition("/")[0]
+        yield path
 
 
 def missing_allocation(root: Path, manifest: Manifest) -> int:

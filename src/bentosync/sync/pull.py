@@ -6,13 +6,14 @@ manifest's digest; the next pull of the same manifest, by any process, goes on f
 
 from __future__ import annotations
 
+import os
 import shutil
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Literal
 
 from bentosync.blocking import in_thread
-from bentosync.errors import Conflict, from_os_error
+from bentosync.errors import BentoMLException, Conflict, from_os_error
 from bentosync.events import Finished
 from bentosync.manifest.values import Manifest
 from bentosync.remote.contract import Remote
@@ -70,6 +71,7 @@ async def pull(
         job = _Pull(store, remote, found, settings, watch, strong=verify == "strong" or reference.pin is not None)
         pulled = await job.run(force=force)
     seen.remember(url, found.tag, found.manifest.pin)
+    store.used(found.tag)
     return pulled
 
 
@@ -88,28 +90,43 @@ class _Pull:
         self._strong = strong
 
     async def run(self, *, force: bool) -> Pulled:
-        present = self._store.find(self._found.tag)
+        tag = self._found.tag
+        present = await self._current(damage_is_fine=force)
         if present is not None:
-            if await self._is_current(present):
-                await in_thread(self._store.mend_latest, present.tag)
-                return self._up_to_date(present)
-            if not force:
-                raise Conflict(
-                    f"{self._found.tag} in {self._store.home} has other content than on {self._remote.properties.url}",
-                    hint=f"keep it under another version, or replace it: bentosync pull {self._found.tag} --force",
-                )
-        root = self._store.layout.partial_dir(self._manifest.digest)
+            return await self._up_to_date(present)
+        taken = os.path.lexists(self._store.layout.version_dir(tag))
+        if taken and not force:
+            raise Conflict(
+                f"{tag} in {self._store.home} has other content than on {self._remote.properties.url}",
+                hint=f"keep it under another version, or replace it: bentosync pull {tag} --force",
+            )
         try:
-            return await self._fetch(Partial(root, self._manifest), replace=present is not None)
-        except OSError as error:
-            raise from_os_error(error, f"pulling {self._found.tag}") from error
+            return await self._fetch(replace=taken)
+        except (OSError, BentoMLException) as error:
+            # Where locks do nothing, another process may have been first, and taken the partial that both filled.
+            present = await self._current(damage_is_fine=True)
+            if present is not None:
+                return await self._up_to_date(present)
+            if isinstance(error, OSError):
+                raise from_os_error(error, f"pulling {tag}") from error
+            raise
 
-    async def _is_current(self, present: Model) -> bool:
-        self._watch.phase(str(self._found.tag), "check")
-        mine = await in_thread(self._store.describe, present)
-        return mine.card.content == self._manifest.card.content
+    async def _current(self, *, damage_is_fine: bool) -> Model | None:
+        """The store's version, if it is the one to be pulled. One that is damaged is not, or else an error."""
+        try:
+            present = self._store.find(self._found.tag)
+            if present is None:
+                return None
+            self._watch.phase(str(self._found.tag), "check")
+            mine = await in_thread(self._store.describe, present)
+        except BentoMLException:
+            if damage_is_fine:
+                return None
+            raise
+        return present if mine.card.content == self._manifest.card.content else None
 
-    def _up_to_date(self, present: Model) -> Pulled:
+    async def _up_to_date(self, present: Model) -> Pulled:
+        await in_thread(self._store.mend_latest, present.tag)
         card = self._manifest.card
         self._watch.start(
             str(self._found.tag), self._remote.properties.url,
@@ -118,7 +135,8 @@ class _Pull:
         finished = self._watch.finish("up-to-date", self._manifest.pin, moved=0, reused=card.size)
         return Pulled(present, finished)
 
-    async def _fetch(self, partial: Partial, *, replace: bool) -> Pulled:
+    async def _fetch(self, *, replace: bool) -> Pulled:
+        partial = Partial(self._store.layout.partial_dir(self._manifest.digest), self._manifest)
         assembly = Assembly(
             self._store, self._remote, self._found, settings=self._settings, watch=self._watch, strong=self._strong
         )

@@ -16,12 +16,13 @@ from pathlib import Path
 from bentosync.blocking import in_thread
 from bentosync.errors import AuthError, Conflict, NotFound, from_os_error
 from bentosync.events import Finished
-from bentosync.manifest import encode
+from bentosync.manifest import encode, paths
 from bentosync.manifest.values import Envelope, Manifest
 from bentosync.remote import keys
 from bentosync.remote.contract import Condition, IfAbsent, IfMatch, Remote, Upload
 from bentosync.settings import Settings
 from bentosync.store.model import Model
+from bentosync.store.seen import Seen
 from bentosync.store.store import Store
 from bentosync.store.tree import Tree, scan
 from bentosync.sync import pointer
@@ -85,6 +86,7 @@ class _Push:
             raise self._taken(existing)
         self._exclusive = await exclusive(self._remote, single_writer=single_writer, observer=self._watch)
         tree = await in_thread(scan, Path(self._model.path))
+        paths.check_all((file.path for file in tree.files), tree.directories)
         files = tuple((file.path, file.size) for file in tree.files)
         published = existing.envelope.push_id if existing else None
         claimed = await claim(
@@ -124,7 +126,8 @@ class _Push:
     def _taken(self, existing: Resolved) -> Conflict:
         return Conflict(
             f"{self._tag} exists on {self._url} with other content ({existing.manifest.pin})",
-            hint=f"push it under another version, or replace it: bentosync push {self._tag} --force",
+            hint=f"bentosync verify {self._tag} tells whether the local files changed; if they are meant to replace "
+            f"the remote's: bentosync push {self._tag} --force",
         )
 
     async def _send(self, tree: Tree, claimed: Claim) -> upload.Tally:
@@ -186,7 +189,9 @@ class _Push:
         written = {claimed.push_id} | ({existing.envelope.push_id} if winner is None and existing else set())
         for push_id in written - {read_from}:
             await self._remove(push_id)
-        return self._watch.finish("done", manifest.pin, moved=tally.sent, reused=tally.reused)
+        pin = manifest.pin if winner is None else winner.manifest.pin
+        Seen(self._store.layout.state).remember(self._url, self._tag, pin)
+        return self._watch.finish("done", pin, moved=tally.sent, reused=tally.reused)
 
     async def _write_manifest(self, manifest: Manifest, folder: str, existing: Resolved | None) -> Resolved | None:
         """Write the commit point; return the other manifest if another push was first, None if ours stands."""

@@ -204,12 +204,6 @@ def test_functions_take_a_store_and_settings_name_the_default(
         models.get("m")
 
 
-def test_import_and_export_name_the_release_that_brings_them() -> None:
-    for call in (lambda: models.import_model("x"), lambda: models.export_model("m", "x")):
-        with pytest.raises(NotImplementedError, match=r"bentosync 0\.2"):
-            call()
-
-
 def test_bentoml_does_not_have_to_be_imported_or_installed(home: Path) -> None:
     import subprocess
     import sys

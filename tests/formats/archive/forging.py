@@ -32,7 +32,8 @@ END = bytes(1024)
 
 def header(
     name: bytes, size: int = 0, kind: bytes = b"0", *, mode: int = 0o644, link: bytes = b"",
-    magic: bytes = b"ustar\x0000", size_field: bytes | None = None, prefix: bytes = b"", checksum: int | None = None, device: int = 0,
+    magic: bytes = b"ustar\x0000", size_field: bytes | None = None, prefix: bytes = b"",
+    checksum: int | None = None,
 ) -> bytes:  # fmt: skip
     """One tar header; `size_field` and `checksum` replace what is right."""
     block = bytearray(512)
@@ -44,7 +45,7 @@ def header(
     block[156:157] = kind
     block[157 : 157 + len(link)] = link
     block[257:265] = magic
-    block[329:345] = b"%07o\0" % device * 2
+    block[329:345] = b"0000000\0" * 2
     block[345 : 345 + len(prefix)] = prefix
     block[148:156] = b" " * 8
     block[148:156] = b"%06o\0 " % (sum(block) if checksum is None else checksum)

@@ -182,6 +182,16 @@ async def test_a_range_goes_on_behind_the_proven_bytes_and_progress_renews_the_t
     assert clock.pauses == [1] * 6
 
 
+async def test_progress_renews_the_time_and_forgives_earlier_damage() -> None:
+    """A slow line takes longer than the deadline for one range; a bad one damages bytes in more than two places."""
+    inner = Failing(*[IntegrityError("damaged on the way", retryable=True) for _ in range(6)])
+    remote, clock, _ = patient(inner, RetryPolicy(base_seconds=10, cap_seconds=10, deadline_seconds=25))
+    sink = Collector(1000)
+    await remote.read_range("k", 0, 1000, sink)
+    assert bytes(sink.data) == inner.data
+    assert clock.pauses == [10] * 6
+
+
 async def test_a_range_without_progress_gives_up() -> None:
     class Unproven(Collector):
         def rewind(self) -> int:

@@ -1,7 +1,7 @@
 """Trying again, as a decorator of any remote; the only place that reads `retryable`.
 
 A failed call is repeated after a random pause below an exponential ceiling (full jitter), longer if the store says so.
-What bounds it: tries a call without progress, a deadline a call, and tokens shared by all calls of this object, so that
+What bounds it: tries and time without progress, and tokens shared by all calls of this object, so that
 an ailing store is not hammered by many workers each within its own rights. A range goes on where its sink says; bytes
 that were proven are not asked for again, and count as progress.
 
@@ -59,7 +59,8 @@ class SystemClock:
 class RetryPolicy:
     """How patient to be.
 
-    `attempts` counts tries of one call without progress, the first included. `budget_tokens` is what all calls share:
+    `attempts` counts tries of one call without progress, the first included; after `deadline_seconds` without progress
+    there is no further one. `budget_tokens` is what all calls share:
     a failure takes `failure_tokens`, a success gives one back.
     """
 
@@ -148,7 +149,7 @@ class RetryingRemote:
             except BentoMLException as error:
                 kept = sink.rewind()
                 if kept > proven:
-                    proven, trial.failures = kept, 0
+                    proven, trial = kept, self._trial(trial.what)
                 if proven >= length and error.retryable:
                     return etag or (await self.stat(key)).etag  # every byte is there; only the reply's end was bad
                 await self._pause(trial, error)

@@ -85,3 +85,16 @@ async def test_no_credentials_at_all_is_an_auth_error_with_a_hint() -> None:
     with pytest.raises(AuthError) as caught:
         await Chain(None).credentials()
     assert "AWS_ACCESS_KEY_ID" in (caught.value.hint or "")
+
+
+@pytest.mark.parametrize("name", ["AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN"])
+@pytest.mark.parametrize("end", ["\n", "\r\n", "\u20ac"])
+async def test_a_key_that_no_header_can_carry_is_refused_without_being_shown(
+    monkeypatch: pytest.MonkeyPatch, name: str, end: str
+) -> None:
+    for variable in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+        monkeypatch.setenv(variable, "quiet")
+    monkeypatch.setenv(name, f"quiet{end}")
+    with pytest.raises(AuthError, match="from env") as caught:
+        await Chain(None).credentials()
+    assert "quiet" not in str(caught.value)

@@ -95,6 +95,12 @@ def _ages(found: Any) -> bool:
 
 def _frozen(found: Any) -> Credentials:
     frozen = found.get_frozen_credentials()
+    for what, text in (("access key", frozen.access_key), ("secret key", frozen.secret_key), ("token", frozen.token)):
+        if not (text or "").isascii() or not (text or "").isprintable():
+            raise AuthError(
+                f"The {what} (from {found.method}) holds a line break or another character that no key has",
+                hint="a file or secret it was read from often ends in a line break: take that away",
+            )
     return Credentials(frozen.access_key, frozen.secret_key, frozen.token, source=str(found.method))
 
 

@@ -108,6 +108,27 @@ def test_other_content_under_a_taken_name_is_a_conflict_both_ways(scene: Scene) 
     assert Path(scene.store("consumer").get("m:v1").path, "a").read_bytes() == b"mine"
 
 
+def test_a_conflict_does_not_make_damage_the_truth(scene: Scene) -> None:
+    scene.create("m:v1")
+    scene.push("m:v1")
+    model = scene.pull("m:v1")
+    with Path(model.path, "model.bin").open("r+b") as file:
+        file.write(b"flipped")
+    for act in (lambda: scene.push("m:v1", home="consumer"), lambda: scene.pull("m:v1")):
+        with pytest.raises(Conflict):
+            act()
+        assert [found.path for found in scene.store("consumer").check(model, strength="full")] == ["model.bin"]
+    scene.push("m:v1", home="consumer", force=True)
+    assert not scene.store("consumer").check(model, strength="full"), "what is published is the truth"
+
+
+def test_a_path_that_is_not_portable_is_refused_before_anything_is_sent(scene: Scene) -> None:
+    scene.create("m:v1", {"a.bin": b"a", "a:b": b"x"})
+    with pytest.raises(UnsafeInput, match="a:b"):
+        scene.push("m:v1")
+    assert not scene.keys("")
+
+
 def test_force_replaces_on_either_side(scene: Scene) -> None:
     pushed = scene.create("m:v1")
     scene.push("m:v1")

@@ -56,7 +56,8 @@ class Digests:
             described = proof.describe(Path(model.path), model.info, known, self._now_ns, progress)
         origin = known.origin if known is not None and known.manifest == described.manifest else None
         fresh = Record(described.manifest, described.stamps, origin)
-        if fresh != known:
+        # Looking must not make damage the truth: other content is remembered when it is published, see `remember`.
+        if fresh != known and (known is None or known.manifest.card.content == fresh.manifest.card.content):
             self.note(model.tag, fresh)
         return described.manifest
 

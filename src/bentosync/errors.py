@@ -164,6 +164,7 @@ class BatchFailed(BentoMLException):
         self.failures = failures
 
 
+FORBIDDEN = frozenset({errno.EACCES, errno.EPERM, errno.EROFS})
 _FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 
 
@@ -173,4 +174,5 @@ def from_os_error(error: OSError, doing: str) -> LocalIOError:
     message = f"{doing}: {error.strerror or error}{where}"
     if error.errno in _FULL:
         return NoSpace(message, hint="free some space (inodes and quota count too) and run the same command again")
-    return LocalIOError(message)
+    forbidden = error.errno in FORBIDDEN
+    return LocalIOError(message, hint="check owner, mode and mount options" if forbidden else None)

@@ -48,7 +48,6 @@ EXITS: tuple[tuple[type[errors.BentoMLException], int], ...] = (
 )
 
 FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
-FORBIDDEN = frozenset({errno.EACCES, errno.EPERM, errno.EROFS})
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +81,7 @@ def diagnose(error: BaseException) -> Failure:
 
 def _status(error: errors.BentoMLException) -> int:
     cause = error.__cause__
-    if isinstance(error, errors.LocalIOError) and isinstance(cause, OSError) and cause.errno in FORBIDDEN:
+    if isinstance(error, errors.LocalIOError) and isinstance(cause, OSError) and cause.errno in errors.FORBIDDEN:
         return 4
     return next(status for family, status in EXITS if isinstance(error, family))
 
@@ -91,6 +90,6 @@ def _os_failure(error: OSError) -> Failure:
     what = f"{error.strerror or error}: {error.filename}" if error.filename else str(error.strerror or error)
     if error.errno in FULL:
         return Failure("NO-SPACE", what, "free space, or another disk: --store DIR", 8)
-    if error.errno in FORBIDDEN:
+    if error.errno in errors.FORBIDDEN:
         return Failure("LOCAL-IO", what, "check owner and mode, or use another store: --store DIR", 4)
     return Failure("LOCAL-IO", what, None, FAILED)

@@ -25,6 +25,8 @@ from bentosync.sync.watch import Watch
 from bentosync.tag import Reference
 from bentosync.transfer import download
 
+_MIB = 1 << 20
+
 
 @dataclass(frozen=True, slots=True)
 class Assembled:
@@ -125,7 +127,8 @@ class Assembly:
         free = disk.f_bavail * disk.f_frsize
         if needed > free:
             raise NoSpace(
-                f"{self._found.tag} needs {needed} more bytes in {self._store.home}, {free} are free",
+                f"{self._found.tag} needs {needed / _MIB:.1f} MiB more in {self._store.home}, "
+                f"{free / _MIB:.1f} MiB are free",
                 hint="free some space, or use another store: bentosync --store DIR pull …",
             )
 

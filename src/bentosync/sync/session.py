@@ -33,7 +33,10 @@ async def opened_remote(
         InvalidArgument: It is behind a network and the settings say offline.
     """
     if settings.offline and not chosen.url.startswith("file:"):
-        raise InvalidArgument(f"{chosen.url} needs the network, and offline is set", hint="unset BENTOSYNC_OFFLINE")
+        raise InvalidArgument(
+            f"{chosen.url} needs the network, and offline is set",
+            hint="leave out --offline, or unset BENTOSYNC_OFFLINE",
+        )
     remote = open_remote(
         chosen,
         settings.transfer,

@@ -10,7 +10,7 @@ import time
 from collections.abc import AsyncIterator
 from contextlib import ExitStack, asynccontextmanager
 
-from bentosync.errors import Busy
+from bentosync.errors import FORBIDDEN, Busy, LocalIOError
 from bentosync.events import Observer, Waiting
 from bentosync.store.store import Store
 from bentosync.tag import Tag
@@ -20,7 +20,9 @@ _POLL_SECONDS = 0.2
 
 @asynccontextmanager
 async def turn(store: Store, tag: Tag, *, seconds: float, observer: Observer) -> AsyncIterator[None]:
-    """Hold the store's lock on `tag`. Polls, so that cancelling leaves no thread behind.
+    """Hold the store's lock on `tag`, or none where the store may not be written.
+
+    Polls, so that cancelling leaves no thread behind.
 
     Raises:
         Busy: Another process still held it after `seconds`.
@@ -35,6 +37,11 @@ async def turn(store: Store, tag: Tag, *, seconds: float, observer: Observer) ->
             except Busy:
                 if time.monotonic() > deadline:
                     raise
+            except LocalIOError as error:
+                # A store that may only be read can hold all that is wanted; who must write fails where it writes.
+                if not isinstance(error.__cause__, OSError) or error.__cause__.errno not in FORBIDDEN:
+                    raise
+                break
             if not told:
                 observer(Waiting(str(tag), "another process is working on this version"))
                 told = True

@@ -100,6 +100,15 @@ def test_the_messages_in_words(text: str, message: str) -> None:
     assert str(caught.value) == message
 
 
+@pytest.mark.parametrize(
+    ("text", "hint"), [("m:", "write m or m:latest"), (f"m:v1@b3:{'0' * 64}", "a pin (@b3:…) is for pull and load")]
+)
+def test_what_to_write_instead_is_said(text: str, hint: str) -> None:
+    with pytest.raises(InvalidTag) as caught:
+        Tag.from_str(text)
+    assert (caught.value.hint or "").startswith(hint)
+
+
 def test_upper_case_is_lowered_with_a_warning(caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.WARNING, logger="bentosync"):
         assert Tag("M", "V1") == Tag("m", "v1")

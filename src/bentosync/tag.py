@@ -49,11 +49,16 @@ class Tag:
         Raises:
             InvalidTag: With BentoML's message for the case.
         """
+        if "@b3:" in text:
+            raise InvalidTag(f"Invalid Tag {text}", hint="a pin (@b3:…) is for pull and load; leave it out here")
         name, colon, version = text.partition(":")
         if not colon:
             return cls(name)
         if not version:
-            raise InvalidTag(f"{text} contains trailing ':'. Maybe you meant to use `{text}:latest`?")
+            raise InvalidTag(
+                f"{text} contains trailing ':'. Maybe you meant to use `{text}:latest`?",
+                hint=f"write {name} or {name}:{LATEST}",
+            )
         try:
             return cls(name, version)
         except InvalidTag as error:
@@ -136,7 +141,7 @@ def parse_reference(text: str | Tag) -> Reference:
             if not _PIN.fullmatch(pinned):
                 raise InvalidTag(
                     f"{pinned[:100]!r} is not a pin",
-                    hint="a pin is 'b3:' and 64 lower-case hexadecimal digits, as `bentosync get` prints it",
+                    hint="a pin is 'b3:' and 64 lower-case hexadecimal digits, as `bentosync get --json` prints it",
                 )
             pin = pinned
     tag = Tag.from_taglike(text)

@@ -178,6 +178,14 @@ def test_load_finds_the_digests_of_another_store(invoke: Invoke, world: World) -
     assert "verify full" in result.stdout
 
 
+def test_load_follows_a_pin(invoke: Invoke, world: World) -> None:
+    pytest.importorskip("torch")
+    world.model()
+    pin = json.loads(invoke("get", "m", "--json").stdout)["digest"]
+    assert invoke("load", f"m@{pin}", "--device", "cpu").exit_code == 0
+    assert invoke("load", f"m@b3:{'0' * 64}", "--device", "cpu").exit_code == 6
+
+
 def test_load_to_a_device_that_is_none_is_usage(invoke: Invoke, world: World) -> None:
     pytest.importorskip("torch")
     world.model()

@@ -88,7 +88,9 @@ def _backend(asked: Options) -> Backend:
     if reason is None:
         return backend_for(device)
     if asked.strict:
-        raise InvalidArgument(f"cannot load to {device}: {reason}", hint='device="cpu", or strict=False to fall back')
+        raise InvalidArgument(
+            f"cannot load to {device}: {reason}", hint="name the device cpu, or leave out strict to fall back to it"
+        )
     asked.warn(f"{reason}: loading to the CPU instead of {device}")
     return backend_for(parse_device("cpu"))
 

@@ -67,9 +67,9 @@ class Report:
 
     def __str__(self) -> str:
         rate = f" ({self.bytes / self.seconds / 1e9:.2f} GB/s)" if self.path != "mapped" and self.seconds > 0 else ""
+        tensors, files = _count(self.tensors, "tensor"), _count(self.files, "file")
         lines = [
-            f"{self.label}: {self.tensors} tensors, {_size(self.bytes)} from {self.files} files "
-            f"on {self.device} in {self.seconds:.3f} s{rate}",
+            f"{self.label}: {tensors}, {_size(self.bytes)} from {files} on {self.device} in {self.seconds:.3f} s{rate}",
             f"path {self.path}, verify {self.verified}, bound by {self.bound_by}",
         ]
         if self.path != "mapped":
@@ -80,6 +80,10 @@ class Report:
                 f"(pinned {_size(self.pinned_bytes)}), device peak {_size(self.device_peak_bytes)}",
             ]
         return "\n".join(lines)
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
 
 
 def _size(count: int) -> str:

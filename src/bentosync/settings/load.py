@@ -146,7 +146,9 @@ def _read(path: Path) -> dict[str, Any]:
     except (FileNotFoundError, NotADirectoryError):
         return {}
     except OSError as error:
-        raise InvalidArgument(f"{path}: cannot be read: {error.strerror}") from None
+        raise InvalidArgument(
+            f"{path}: cannot be read: {error.strerror}", hint="make it readable, or set HOME or XDG_CONFIG_HOME"
+        ) from None
     if len(data) > CONFIG_BYTES_MAX:
         raise InvalidArgument(f"{path}: longer than {CONFIG_BYTES_MAX} bytes")
     import tomllib  # 6 ms, wanted only where a file exists

@@ -9,6 +9,7 @@ import click
 from bentosync.cli.options import Command, complete_models
 from bentosync.cli.progress.choose import view_for
 from bentosync.cli.session import Session, pass_session
+from bentosync.tag import parse_reference
 
 
 @click.command(cls=Command)
@@ -22,7 +23,7 @@ def load(session: Session, model: str, device: str, verify: str, strict: bool) -
     """Load a model's tensors once and report how fast it went."""
     from bentosync.loader.load import load_to_device
 
-    ref = session.store.get(model)
+    ref = model if parse_reference(model).pin else session.store.get(model)
     view = view_for(session)
     try:
         tensors = load_to_device(ref, device, verify=verify, strict=strict, on_event=view, settings=session.settings)

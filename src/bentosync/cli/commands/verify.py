@@ -45,6 +45,18 @@ def verify(session: Session, models: tuple[str, ...], strength: Strength, repair
         )
 
 
+def _damage(found: dict[str, Any]) -> str:
+    """One damage in words."""
+    words = {
+        "missing": "is missing",
+        "extra": "is not in the manifest",
+        "size": "has another size",
+        "mode": "has another mode",
+        "bytes": f"bytes {found['begin']}..{found['end']} differ",
+    }
+    return f"{found['path']}: {words[found['kind']]}"
+
+
 def _tag(session: Session, text: str) -> Tag:
     """The version meant; one that is named in full may lack its model.yaml."""
     tag = Tag.from_str(text)
@@ -92,8 +104,7 @@ class _Verification:
         if self._session.json:
             return
         for found in report["damage"]:
-            where = found.get("reason") or f"{found['path']}: bytes {found['begin']}..{found['end']} {found['kind']}"
-            self._session.result(f"{self._tag}: {where}")
+            self._session.result(f"{self._tag}: {found.get('reason') or _damage(found)}")
         if not report["damage"] and not self._session.quiet:
             size, seconds = report["size_bytes"], report["seconds"]
             speed = amounts.rate(size / seconds) if seconds > 0 else ""

@@ -1,4 +1,4 @@
-// The binding: the only file that knows Python. Everything else here compiles and is tested without it.
+// The module, and the checksums in it. Bindings alone know Python; everything else here is built and tested without it.
 #include <Python.h>
 #include <nanobind/nanobind.h>
 #include <nanobind/stl/string.h>
@@ -8,33 +8,14 @@
 #include <vector>
 
 #include "bentosync/crc64nvme.hpp"
+#include "buffer.hpp"
 
 namespace nb = nanobind;
 
 namespace {
 
-// The bytes of any object with a C-contiguous buffer, held as long as this lives.
-class Buffer {
-public:
-    explicit Buffer(nb::handle object) {
-        if (PyObject_GetBuffer(object.ptr(), &view_, PyBUF_SIMPLE) != 0) {
-            throw nb::python_error();
-        }
-    }
-    ~Buffer() { PyBuffer_Release(&view_); }
-    Buffer(const Buffer&) = delete;
-    Buffer& operator=(const Buffer&) = delete;
-
-    bentosync::Bytes bytes() const noexcept {
-        return {static_cast<const std::uint8_t*>(view_.buf), static_cast<std::size_t>(view_.len)};
-    }
-
-private:
-    Py_buffer view_{};
-};
-
 std::uint64_t crc64nvme(nb::handle data, std::uint64_t initial) {
-    const Buffer buffer(data);
+    const bentosync::Buffer buffer(data, PyBUF_SIMPLE);
     const nb::gil_scoped_release unlocked;
     return bentosync::crc64nvme(buffer.bytes(), initial);
 }
@@ -42,7 +23,7 @@ std::uint64_t crc64nvme(nb::handle data, std::uint64_t initial) {
 std::uint64_t crc64nvme_by(const std::string& name, nb::handle data, std::uint64_t initial) {
     for (const auto& way : bentosync::crc64nvme_ways()) {
         if (way.name == name && way.available()) {
-            const Buffer buffer(data);
+            const bentosync::Buffer buffer(data, PyBUF_SIMPLE);
             const nb::gil_scoped_release unlocked;
             return bentosync::crc64nvme(buffer.bytes(), initial, way);
         }
@@ -62,8 +43,15 @@ std::vector<std::string> crc64nvme_ways() {
 
 }  // namespace
 
+#if defined(__linux__)
+void bind_receiver(nb::module_& module);
+#endif
+
 NB_MODULE(_core, module) {
     module.def("crc64nvme", &crc64nvme, nb::arg("data"), nb::arg("initial") = 0);
     module.def("crc64nvme_by", &crc64nvme_by, nb::arg("way"), nb::arg("data"), nb::arg("initial") = 0);
     module.def("crc64nvme_ways", &crc64nvme_ways);
+#if defined(__linux__)
+    bind_receiver(module);
+#endif
 }

@@ -29,7 +29,15 @@ def direct(transfer: TransferSettings, *, ca_bundle: str | None = None) -> Wire:
     return DirectWire(transfer, behind=PooledWire(transfer, ca_bundle=ca_bundle), ca_bundle=ca_bundle)
 
 
-@pytest.fixture(params=[PooledWire, direct])
+def native(transfer: TransferSettings, *, ca_bundle: str | None = None) -> Wire:
+    """Over the compiled core, with the full client behind it."""
+    module = pytest.importorskip("bentosync.wire.native")
+    behind = PooledWire(transfer, ca_bundle=ca_bundle)
+    wire: Wire = module.NativeWire(transfer, behind=behind, ca_bundle=ca_bundle, plain_too=True)
+    return wire
+
+
+@pytest.fixture(params=[PooledWire, direct, native])
 def make(request: pytest.FixtureRequest) -> Make:
     """One implementation of the contract."""
     implementation: Make = request.param

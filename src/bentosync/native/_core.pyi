@@ -3,3 +3,74 @@ from bentosync.native.twin import Bytes
 def crc64nvme(data: Bytes, initial: int = 0) -> int: ...
 def crc64nvme_by(way: str, data: Bytes, initial: int = 0) -> int: ...
 def crc64nvme_ways() -> list[str]: ...
+
+# --- the receive path: Linux only ------------------------------------------------------------------------------------
+
+def openssl_version() -> str | None:
+    """The OpenSSL 3 found at run time, if any."""
+
+class Refused(Exception):
+    """TLS cannot be set up like that, or the receiver was stopped; nothing was sent."""
+
+class Trust:
+    """What an `ssl.SSLContext` decides, as OpenSSL wants it. Raises `Refused` if it is not, or OpenSSL is missing."""
+
+    def __init__(self, *, file: str, folder: str, ciphers: str, verify_flags: int, version_min: int) -> None: ...
+
+class Connection:
+    """One connection; one operation at a time. With TLS, a handshake is under way from the start.
+
+    `ask`, `next_head` and `fill` begin an operation, and return True if it has ended already. If not, `id` comes out of
+    `Receiver.ended` when it has. Then `settle` tells how it went.
+    """
+
+    @property
+    def id(self) -> int: ...
+    def ask(self, request: bytes) -> bool:
+        """Send a request and wait for the head of a reply."""
+
+    def next_head(self) -> bool:
+        """Wait for another head, behind the one that was taken."""
+
+    def fill(self, destination: memoryview) -> bool:
+        """Wait until body bytes fill `destination`, which stays exported until `settle` or `abort`."""
+
+    def settle(self) -> tuple[int, int, int, str]:
+        """A `receiving.Fault`, how many bytes came nevertheless, errno, and OpenSSL's reason."""
+
+    def take_head(self) -> bytes:
+        """The head that has come, without the empty line that ends it."""
+
+    def surplus(self) -> int:
+        """How many bytes that came behind the head nobody has taken."""
+
+    def park(self) -> bool:
+        """Rest until the next `ask`. False: it is closed, or there are bytes that nobody asked for."""
+
+    def is_parked(self) -> bool:
+        """Whether it rests, and the other side has neither closed it nor said a word."""
+
+    def silent_seconds(self) -> float:
+        """How long ago the last byte moved, or the operation began."""
+
+    def nudge(self) -> None:
+        """Look for bytes now. Without it the thread waits until there are enough to be worth it."""
+
+    def abort(self) -> None:
+        """Close the socket. When this returns nothing touches a lent buffer any more; it waits for a step at most."""
+
+class Receiver:
+    """The threads that drive connections, without the GIL. In a forked child the copy is inert."""
+
+    def __init__(self, threads: int) -> None: ...
+    def fileno(self) -> int:
+        """Readable while `ended` has something to tell."""
+
+    def ended(self) -> list[int]:
+        """The connections whose operations have ended since the last call."""
+
+    def adopt(self, fd: int, trust: Trust | None, host: str, host_is_address: bool) -> Connection:
+        """Take over a connected socket, also on failure. Raises `Refused` if TLS cannot be set up for `host`."""
+
+    def stop(self) -> None:
+        """Close all connections, end the threads. Idempotent."""

@@ -9,30 +9,20 @@ from __future__ import annotations
 
 import asyncio
 import ssl
-from dataclasses import dataclass
-from urllib.parse import urlsplit
 
 from bentosync.settings import TransferSettings
 from bentosync.wire.connection import Connection, NotPlain, Unheard
+from bentosync.wire.dial import dial
 from bentosync.wire.exchange import Judge, Reply, Request, Sink, Wire
 from bentosync.wire.faults import translated
+from bentosync.wire.origin import Origin, request_head, split
 from bentosync.wire.proxies import proxy_for
 from bentosync.wire.trust import trusted
 
 # S3 closes a connection that was idle for 5 s or more; ours go first.
-_IDLE_SECONDS_MAX = 4.0
+IDLE_SECONDS_MAX = 4.0
 # RFC 8305 recommends this wait before the next address is tried.
-_HAPPY_EYEBALLS_SECONDS = 0.25
-_HEADERS = {"Accept-Encoding": "identity", "User-Agent": "bentosync"}
-
-
-@dataclass(frozen=True, slots=True)
-class _Origin:
-    """Where a connection leads."""
-
-    host: str
-    port: int
-    tls: bool
+HAPPY_EYEBALLS_SECONDS = 0.25
 
 
 class DirectWire:
@@ -49,8 +39,8 @@ class DirectWire:
         self._behind = behind
         self._ca_bundle = ca_bundle
         self._trust: ssl.SSLContext | None = None
-        self._idle: dict[_Origin, list[Connection]] = {}
-        self._odd: set[_Origin] = set()
+        self._idle: dict[Origin, list[Connection]] = {}
+        self._odd: set[Origin] = set()
 
     async def exchange(self, request: Request, *, body_bytes_max: int = 1 << 20) -> Reply:
         """Send `request`, return the whole reply."""
@@ -58,10 +48,10 @@ class DirectWire:
 
     async def receive(self, request: Request, *, judge: Judge, sink: Sink) -> Reply:
         """Send `request`, put the body the judge accepts into `sink`."""
-        origin, host, target = _split(request.url)
+        origin, host, target = split(request.url)
         if origin in self._odd or request.body or proxy_for(request.url):
             return await self._behind.receive(request, judge=judge, sink=sink)
-        head = _head(request, host, target)
+        head = request_head(request, host, target)
         stall_seconds = request.reply_seconds or self._transfer.stall_seconds
         while True:
             warm = self._warm(origin)
@@ -87,44 +77,26 @@ class DirectWire:
         self._idle.clear()
         await self._behind.aclose()
 
-    def _warm(self, origin: _Origin) -> Connection | None:
+    def _warm(self, origin: Origin) -> Connection | None:
         """The connection used last, if the server has not had time to close it."""
         connections = self._idle.get(origin, [])
         now = asyncio.get_running_loop().time()
         while connections:
             connection = connections.pop()
-            if connection.usable and now - connection.idle_since < _IDLE_SECONDS_MAX:
+            if connection.usable and now - connection.idle_since < IDLE_SECONDS_MAX:
                 return connection
             connection.abort()
         return None
 
-    async def _connected(self, origin: _Origin, host: str) -> Connection:
+    async def _connected(self, origin: Origin, host: str) -> Connection:
         if origin.tls and self._trust is None:
             self._trust = trusted(self._ca_bundle)
         with translated(host, connecting=True):
             async with asyncio.timeout(self._transfer.connect_seconds):
                 _, connection = await asyncio.get_running_loop().create_connection(
                     lambda: Connection(host),
-                    origin.host,
-                    origin.port,
+                    sock=await dial(origin.host, origin.port),
                     ssl=self._trust if origin.tls else None,
-                    happy_eyeballs_delay=_HAPPY_EYEBALLS_SECONDS,
+                    server_hostname=origin.host if origin.tls else None,
                 )
         return connection
-
-
-def _split(url: str) -> tuple[_Origin, str, str]:
-    """Origin, Host header, and request target of `url`, which is quoted already."""
-    parts = urlsplit(url)
-    tls = parts.scheme == "https"
-    origin = _Origin(parts.hostname or "", parts.port or (443 if tls else 80), tls)
-    target = parts.path or "/"
-    return origin, parts.netloc.rpartition("@")[2], f"{target}?{parts.query}" if parts.query else target
-
-
-def _head(request: Request, host: str, target: str) -> bytes:
-    fields = {"Host": host, **_HEADERS, **request.headers}
-    lines = [f"{request.method} {target} HTTP/1.1", *(f"{name}: {value}" for name, value in fields.items())]
-    if any("\r" in line or "\n" in line for line in lines):
-        raise ValueError("a header holds a line break")
-    return ("\r\n".join(lines) + "\r\n\r\n").encode("latin-1")

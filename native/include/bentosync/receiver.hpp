@@ -1,0 +1,87 @@
+// The threads that drive connections, and one descriptor that says when operations have ended.
+#pragma once
+
+#include <sys/types.h>
+
+#include <atomic>
+#include <cstdint>
+#include <memory>
+#include <mutex>
+#include <string>
+#include <thread>
+#include <unordered_map>
+#include <vector>
+
+#include "bentosync/connection.hpp"
+
+namespace bentosync {
+
+// What has ended and was not yet asked about. `fd` is readable while there is any.
+class Announcements {
+public:
+    Announcements();
+    ~Announcements();
+    Announcements(const Announcements&) = delete;
+    Announcements& operator=(const Announcements&) = delete;
+
+    int fd() const noexcept { return fd_; }
+    void add(std::uint64_t id);
+    std::vector<std::uint64_t> take();
+
+private:
+    int fd_;
+    std::mutex mutex_;
+    std::vector<std::uint64_t> ended_;
+};
+
+// One thread and the connections it drives.
+class Driver {
+public:
+    explicit Driver(std::shared_ptr<Announcements> announcements);
+    ~Driver() { stop(); }
+    Driver(const Driver&) = delete;
+    Driver& operator=(const Driver&) = delete;
+
+    std::shared_ptr<Connection> adopt(std::uint64_t id, std::unique_ptr<Channel> channel);
+    std::size_t load();
+    void stop();
+
+private:
+    void run();
+    std::shared_ptr<Connection> find(std::uint64_t id);
+
+    const pid_t process_;
+    const std::shared_ptr<Announcements> announcements_;
+    int epoll_fd_;
+    int wake_fd_;
+    std::atomic<bool> stopping_{false};
+    std::mutex mutex_;
+    std::unordered_map<std::uint64_t, std::weak_ptr<Connection>> connections_;
+    std::thread thread_;
+};
+
+class Receiver {
+public:
+    explicit Receiver(unsigned threads);
+    ~Receiver() { stop(); }
+    Receiver(const Receiver&) = delete;
+    Receiver& operator=(const Receiver&) = delete;
+
+    int fd() const noexcept { return announcements_->fd(); }
+    std::vector<std::uint64_t> ended() { return announcements_->take(); }
+
+    // Takes over a connected socket, whatever happens. Throws Refused when stopped, or where TLS does.
+    std::shared_ptr<Connection> adopt(int fd, std::shared_ptr<const Trust> trust, const std::string& host,
+                                      bool host_is_address);
+
+    // Closes every connection and ends the threads. Idempotent; in a forked child it does nothing.
+    void stop();
+
+private:
+    const std::shared_ptr<Announcements> announcements_;
+    std::vector<std::unique_ptr<Driver>> drivers_;
+    std::atomic<std::uint64_t> last_id_{0};
+    std::atomic<bool> stopped_{false};
+};
+
+}  // namespace bentosync

@@ -1,0 +1,314 @@
+#include "bentosync/connection.hpp"
+
+#include <sys/epoll.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cstring>
+#include <ctime>
+#include <string_view>
+#include <utility>
+
+namespace bentosync {
+namespace {
+
+constexpr std::string_view head_end = "\r\n\r\n";
+
+// A client that outruns its server would wake for every packet. It is woken when this much has come instead, or the
+// rest of what it waits for; `nudge` sees to it that a slow server is not taken for a silent one.
+constexpr std::size_t wake_bytes = 128 << 10;
+// What OpenSSL may hold of a record whose end is still on its way: those bytes do not count for the kernel any more.
+constexpr std::size_t record_bytes_max = 20 << 10;
+
+std::int64_t now_ns() noexcept {
+    timespec time{};
+    clock_gettime(CLOCK_MONOTONIC, &time);
+    return static_cast<std::int64_t>(time.tv_sec) * 1'000'000'000 + time.tv_nsec;
+}
+
+}  // namespace
+
+Connection::Connection(std::uint64_t id, int epoll_fd, std::unique_ptr<Channel> channel, Announce announce)
+    : id_(id),
+      epoll_fd_(epoll_fd),
+      process_(getpid()),
+      announce_(std::move(announce)),
+      moved_at_ns_(now_ns()),
+      channel_(std::move(channel)),
+      head_(head_bytes_max) {
+    epoll_event none{EPOLLONESHOT, {.u64 = id_}};
+    epoll_ctl(epoll_fd_, EPOLL_CTL_ADD, channel_->fd(), &none);
+    if (channel_->secure()) {
+        begin(Phase::handshaking);
+    }
+}
+
+// --- what the caller asks for ----------------------------------------------------------------------------------------
+
+bool Connection::ask(std::string request) {
+    const std::lock_guard lock(mutex_);
+    if (refused()) {
+        return true;
+    }
+    request_ = std::move(request);
+    sent_ = 0;
+    begin(Phase::sending);
+    return false;
+}
+
+bool Connection::next_head() {
+    const std::lock_guard lock(mutex_);
+    if (refused()) {
+        return true;
+    }
+    std::memmove(head_.data(), head_.data() + head_begin_, head_filled_ - head_begin_);
+    head_filled_ -= head_begin_;
+    head_begin_ = scanned_ = 0;
+    if (has_head()) {
+        outcome_ = {};
+        return true;
+    }
+    begin(Phase::heading);
+    return false;
+}
+
+bool Connection::fill(std::span<std::uint8_t> destination) {
+    const std::lock_guard lock(mutex_);
+    if (refused()) {
+        return true;
+    }
+    const std::size_t rest = std::min(destination.size(), head_filled_ - head_begin_);
+    std::memcpy(destination.data(), head_.data() + head_begin_, rest);
+    head_begin_ += rest;
+    if (rest == destination.size()) {
+        outcome_ = {{}, rest};
+        return true;
+    }
+    destination_ = destination;
+    filled_ = rest;
+    begin(Phase::filling);
+    return false;
+}
+
+Outcome Connection::settle() {
+    const std::lock_guard lock(mutex_);
+    return std::exchange(outcome_, {});
+}
+
+std::string Connection::take_head() {
+    const std::lock_guard lock(mutex_);
+    std::string head(reinterpret_cast<const char*>(head_.data()) + head_begin_, head_end_ - head_begin_);
+    head_begin_ = head_end_ + head_end.size();
+    return head;
+}
+
+std::size_t Connection::surplus() {
+    const std::lock_guard lock(mutex_);
+    return head_filled_ - head_begin_;
+}
+
+bool Connection::park() {
+    const std::lock_guard lock(mutex_);
+    if (phase_ != Phase::resting || head_begin_ != head_filled_) {
+        return false;
+    }
+    begin(Phase::parked);
+    return true;
+}
+
+bool Connection::is_parked() {
+    const std::lock_guard lock(mutex_);
+    return phase_ == Phase::parked;
+}
+
+double Connection::silent_seconds() const noexcept { return static_cast<double>(now_ns() - moved_at_ns_.load()) * 1e-9; }
+
+void Connection::nudge() {
+    const std::lock_guard lock(mutex_);
+    if (phase_ == Phase::filling) {
+        arm(EPOLLIN | EPOLLOUT);
+    }
+}
+
+void Connection::abort() {
+    if (getpid() != process_) {
+        return;  // Forked: the thread stayed behind, its mutex may be locked for ever, and the socket is the parent's.
+    }
+    aborting_ = true;
+    const std::lock_guard lock(mutex_);
+    destination_ = {};
+    if (phase_ != Phase::closed) {
+        outcome_ = {{Fault::closed, 0, {}}, 0};
+        phase_ = Phase::closed;
+    }
+    if (channel_ != nullptr) {
+        epoll_ctl(epoll_fd_, EPOLL_CTL_DEL, channel_->fd(), nullptr);
+        ::shutdown(channel_->fd(), SHUT_RDWR);  // a forked child may hold the descriptor too
+        channel_.reset();
+    }
+}
+
+// --- what the thread does --------------------------------------------------------------------------------------------
+
+void Connection::step() {
+    const std::lock_guard lock(mutex_);
+    switch (phase_) {
+        case Phase::handshaking:
+            return shake_hands();
+        case Phase::sending:
+            return send();
+        case Phase::heading:
+            return collect_head();
+        case Phase::filling:
+            return pour();
+        case Phase::parked:
+            return watch_idle();
+        case Phase::resting:
+        case Phase::closed:
+            return;
+    }
+}
+
+void Connection::shake_hands() {
+    const Progress progress = channel_->handshake();
+    moved();
+    switch (progress.next) {
+        case Progress::go:
+            return end({});
+        case Progress::stop:
+            return end(channel_->fault());
+        default:
+            return arm_for(progress.next);
+    }
+}
+
+void Connection::send() {
+    while (sent_ < request_.size()) {
+        const auto* from = reinterpret_cast<const std::uint8_t*>(request_.data()) + sent_;
+        const Progress progress = channel_->write(from, request_.size() - sent_);
+        if (progress.next == Progress::stop) {
+            return end(channel_->fault());
+        }
+        if (progress.next != Progress::go) {
+            return arm_for(progress.next);
+        }
+        sent_ += progress.bytes;
+        moved();
+    }
+    head_begin_ = head_filled_ = scanned_ = 0;
+    phase_ = Phase::heading;
+    arm_for(Progress::wait_readable);
+}
+
+void Connection::collect_head() {
+    while (!has_head()) {
+        if (head_filled_ == head_.size()) {
+            return end({Fault::endless_head, 0, {}});
+        }
+        const Progress progress = channel_->read(head_.data() + head_filled_, head_.size() - head_filled_);
+        if (progress.next == Progress::stop) {
+            return end(channel_->fault(), head_filled_);
+        }
+        if (progress.next != Progress::go) {
+            return arm_for(progress.next);
+        }
+        head_filled_ += progress.bytes;
+        moved();
+    }
+    end({});
+}
+
+void Connection::pour() {
+    const std::size_t stop_at = std::min(destination_.size(), filled_ + step_bytes);
+    while (filled_ < stop_at) {
+        if (aborting_) {
+            return;
+        }
+        const Progress progress = channel_->read(destination_.data() + filled_, destination_.size() - filled_);
+        if (progress.next == Progress::stop) {
+            return end(channel_->fault(), filled_);
+        }
+        if (progress.next != Progress::go) {
+            const std::size_t left = destination_.size() - filled_;
+            const std::size_t unseen = channel_->secure() ? record_bytes_max : 0;
+            expect(std::clamp<std::size_t>(left > unseen ? left - unseen : 1, 1, wake_bytes));
+            return arm_for(progress.next);
+        }
+        filled_ += progress.bytes;
+        moved();
+    }
+    if (filled_ == destination_.size()) {
+        return end({}, filled_);
+    }
+    arm(EPOLLIN | EPOLLOUT);  // Others first; but TLS may hold what the kernel will not announce again.
+}
+
+void Connection::watch_idle() {
+    std::uint8_t unasked = 0;
+    // TLS has messages of its own, session tickets among them: those are no breach, and are taken in by this.
+    const Progress progress = channel_->read(&unasked, 1);
+    if (progress.next == Progress::wait_readable || progress.next == Progress::wait_writable) {
+        return arm_for(progress.next);
+    }
+    phase_ = Phase::closed;
+}
+
+// --- small pieces ----------------------------------------------------------------------------------------------------
+
+void Connection::begin(Phase phase) {
+    phase_ = phase;
+    outcome_ = {};
+    moved();
+    if (phase != Phase::filling) {
+        expect(1);
+    }
+    const bool at_once = phase == Phase::handshaking || phase == Phase::sending || channel_->holds_bytes();
+    arm(at_once ? EPOLLIN | EPOLLOUT : EPOLLIN);
+}
+
+void Connection::arm(std::uint32_t events) {
+    epoll_event event{events | EPOLLONESHOT, {.u64 = id_}};
+    epoll_ctl(epoll_fd_, EPOLL_CTL_MOD, channel_->fd(), &event);
+}
+
+void Connection::arm_for(Progress::Next next) { arm(next == Progress::wait_writable ? EPOLLOUT : EPOLLIN); }
+
+void Connection::expect(std::size_t bytes) {
+    if (bytes != expected_) {
+        const int value = static_cast<int>(bytes);
+        setsockopt(channel_->fd(), SOL_SOCKET, SO_RCVLOWAT, &value, sizeof value);
+        expected_ = bytes;
+    }
+}
+
+void Connection::end(Fault fault, std::size_t bytes) {
+    outcome_ = {std::move(fault), bytes};
+    destination_ = {};
+    phase_ = Phase::resting;
+    announce_(id_);
+}
+
+// Whether this connection is beyond use; the operation that was asked for has then ended with that.
+bool Connection::refused() {
+    if (phase_ == Phase::resting || phase_ == Phase::parked) {
+        return false;
+    }
+    outcome_ = {{Fault::closed, 0, {}}, 0};
+    return true;
+}
+
+void Connection::moved() noexcept { moved_at_ns_ = now_ns(); }
+
+bool Connection::has_head() {
+    const std::string_view bytes(reinterpret_cast<const char*>(head_.data()), head_filled_);
+    const auto found = bytes.find(head_end, scanned_);
+    if (found == std::string_view::npos) {
+        scanned_ = head_filled_ - std::min(head_filled_, head_end.size() - 1);
+        return false;
+    }
+    head_end_ = found;
+    return true;
+}
+
+}  // namespace bentosync

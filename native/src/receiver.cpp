@@ -1,0 +1,166 @@
+#include "bentosync/receiver.hpp"
+
+#include <fcntl.h>
+#include <pthread.h>
+#include <signal.h>
+#include <sys/epoll.h>
+#include <sys/eventfd.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <array>
+#include <cerrno>
+#include <system_error>
+#include <utility>
+
+namespace bentosync {
+namespace {
+
+constexpr std::uint64_t wake_id = 0;  // connections are numbered from 1
+
+void raise_flag(int fd) noexcept {
+    const std::uint64_t one = 1;
+    [[maybe_unused]] const auto written = ::write(fd, &one, sizeof one);
+}
+
+int checked(int fd) {
+    if (fd < 0) {
+        throw std::system_error(errno, std::generic_category(), "the receiver gets no descriptor");
+    }
+    return fd;
+}
+
+// The process's signals are for its other threads, and a SIGPIPE of OpenSSL's is for nobody.
+void block_signals() noexcept {
+    sigset_t all;
+    sigfillset(&all);
+    pthread_sigmask(SIG_BLOCK, &all, nullptr);
+}
+
+}  // namespace
+
+Announcements::Announcements() : fd_(checked(eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC))) {}
+
+Announcements::~Announcements() { ::close(fd_); }
+
+void Announcements::add(std::uint64_t id) {
+    const std::lock_guard lock(mutex_);
+    ended_.push_back(id);
+    if (ended_.size() == 1) {
+        raise_flag(fd_);
+    }
+}
+
+std::vector<std::uint64_t> Announcements::take() {
+    const std::lock_guard lock(mutex_);
+    std::uint64_t count = 0;
+    [[maybe_unused]] const auto read = ::read(fd_, &count, sizeof count);
+    return std::exchange(ended_, {});
+}
+
+Driver::Driver(std::shared_ptr<Announcements> announcements)
+    : process_(getpid()),
+      announcements_(std::move(announcements)),
+      epoll_fd_(checked(epoll_create1(EPOLL_CLOEXEC))),
+      wake_fd_(eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC)) {
+    epoll_event event{EPOLLIN, {.u64 = wake_id}};
+    epoll_ctl(epoll_fd_, EPOLL_CTL_ADD, checked(wake_fd_), &event);
+    thread_ = std::thread([this] {
+        block_signals();
+        run();
+    });
+}
+
+std::shared_ptr<Connection> Driver::adopt(std::uint64_t id, std::unique_ptr<Channel> channel) {
+    const std::lock_guard lock(mutex_);
+    if (stopping_) {
+        throw Refused("the receiver was stopped");
+    }
+    auto connection = std::make_shared<Connection>(
+        id, epoll_fd_, std::move(channel), [told = announcements_](std::uint64_t ended) { told->add(ended); });
+    connections_.emplace(id, connection);
+    std::erase_if(connections_, [](const auto& entry) { return entry.second.expired(); });
+    return connection;
+}
+
+std::size_t Driver::load() {
+    const std::lock_guard lock(mutex_);
+    return connections_.size();
+}
+
+std::shared_ptr<Connection> Driver::find(std::uint64_t id) {
+    const std::lock_guard lock(mutex_);
+    const auto found = connections_.find(id);
+    return found == connections_.end() ? nullptr : found->second.lock();
+}
+
+void Driver::run() {
+    std::array<epoll_event, 64> events{};
+    while (!stopping_) {
+        const int count = epoll_wait(epoll_fd_, events.data(), static_cast<int>(events.size()), -1);
+        for (int i = 0; i < count && !stopping_; ++i) {
+            if (const auto connection = find(events[static_cast<std::size_t>(i)].data.u64)) {
+                connection->step();
+            }
+        }
+    }
+}
+
+void Driver::stop() {
+    if (getpid() != process_) {
+        // Forked: there is no thread here to wait for, and a std::thread must not be destroyed unjoined.
+        [[maybe_unused]] auto* left_behind = new std::thread(std::move(thread_));
+        return;
+    }
+    if (!thread_.joinable()) {
+        return;
+    }
+    decltype(connections_) connections;
+    {
+        const std::lock_guard lock(mutex_);
+        stopping_ = true;
+        connections.swap(connections_);
+    }
+    raise_flag(wake_fd_);
+    thread_.join();
+    for (const auto& [id, weak] : connections) {
+        if (const auto connection = weak.lock()) {
+            connection->abort();
+        }
+    }
+    ::close(wake_fd_);
+    ::close(epoll_fd_);
+}
+
+Receiver::Receiver(unsigned threads) : announcements_(std::make_shared<Announcements>()) {
+    for (unsigned i = 0; i < std::max(1u, threads); ++i) {
+        drivers_.push_back(std::make_unique<Driver>(announcements_));
+    }
+}
+
+std::shared_ptr<Connection> Receiver::adopt(int fd, std::shared_ptr<const Trust> trust, const std::string& host,
+                                            bool host_is_address) {
+    ::fcntl(fd, F_SETFL, ::fcntl(fd, F_GETFL) | O_NONBLOCK);
+    auto channel = std::make_unique<Channel>(fd, std::move(trust), host, host_is_address);
+    if (stopped_) {
+        throw Refused("the receiver was stopped");
+    }
+    std::size_t best = 0;
+    for (std::size_t i = 1; i < drivers_.size(); ++i) {
+        if (drivers_[i]->load() < drivers_[best]->load()) {
+            best = i;
+        }
+    }
+    return drivers_[best]->adopt(++last_id_, std::move(channel));
+}
+
+void Receiver::stop() {
+    if (stopped_.exchange(true)) {
+        return;
+    }
+    for (const auto& driver : drivers_) {
+        driver->stop();
+    }
+}
+
+}  // namespace bentosync

@@ -1,0 +1,110 @@
+// The receiver for Python. What Python lends is exported from `fill` to `settle`, `abort` or the end of the object;
+// the object closes its connection before it lets go of the memory.
+#include <Python.h>
+#include <nanobind/nanobind.h>
+#include <nanobind/stl/shared_ptr.h>
+#include <nanobind/stl/string.h>
+#include <nanobind/stl/vector.h>
+
+#include <memory>
+#include <optional>
+#include <string>
+
+#include "bentosync/receiver.hpp"
+#include "buffer.hpp"
+
+namespace nb = nanobind;
+
+namespace {
+
+class LentConnection {
+public:
+    explicit LentConnection(std::shared_ptr<bentosync::Connection> connection) : connection_(std::move(connection)) {}
+    ~LentConnection() { abort(); }
+    LentConnection(const LentConnection&) = delete;
+    LentConnection& operator=(const LentConnection&) = delete;
+
+    bentosync::Connection& operator*() const noexcept { return *connection_; }
+
+    bool ask(nb::bytes request) { return connection_->ask({request.c_str(), request.size()}); }
+
+    bool fill(nb::handle destination) {
+        lent_.emplace(destination, PyBUF_WRITABLE);
+        return connection_->fill(lent_->writable_bytes());
+    }
+
+    nb::tuple settle() {
+        lent_.reset();
+        const auto outcome = connection_->settle();
+        return nb::make_tuple(static_cast<int>(outcome.fault.kind), outcome.bytes, outcome.fault.code,
+                              outcome.fault.text);
+    }
+
+    nb::bytes take_head() {
+        const auto head = connection_->take_head();
+        return nb::bytes(head.data(), head.size());
+    }
+
+    void abort() {
+        {
+            const nb::gil_scoped_release unlocked;
+            connection_->abort();
+        }
+        lent_.reset();
+    }
+
+private:
+    std::shared_ptr<bentosync::Connection> connection_;
+    std::optional<bentosync::Buffer> lent_;
+};
+
+}  // namespace
+
+void bind_receiver(nb::module_& module) {
+    // An interpreter that exits in the middle of a transfer is no leak worth a line on somebody's terminal.
+    nb::set_leak_warnings(false);
+
+    module.def("openssl_version", []() -> nb::object {
+        const auto* library = bentosync::openssl::library();
+        return library == nullptr ? nb::none() : nb::object(nb::str(library->OpenSSL_version(0)));
+    });
+
+    nb::exception<bentosync::Refused>(module, "Refused");
+
+    nb::class_<bentosync::Trust>(module, "Trust")
+        .def("__init__",
+             [](bentosync::Trust* self, std::string file, std::string folder, std::string ciphers,
+                unsigned long verify_flags, int version_min) {
+                 new (self) bentosync::Trust({std::move(file), std::move(folder), std::move(ciphers), verify_flags,
+                                              version_min});
+             },
+             nb::kw_only(), nb::arg("file"), nb::arg("folder"), nb::arg("ciphers"), nb::arg("verify_flags"),
+             nb::arg("version_min"));
+
+    nb::class_<LentConnection>(module, "Connection")
+        .def_prop_ro("id", [](const LentConnection& self) { return (*self).id(); })
+        .def("ask", &LentConnection::ask)
+        .def("next_head", [](const LentConnection& self) { return (*self).next_head(); })
+        .def("fill", &LentConnection::fill)
+        .def("settle", &LentConnection::settle)
+        .def("take_head", &LentConnection::take_head)
+        .def("surplus", [](const LentConnection& self) { return (*self).surplus(); })
+        .def("park", [](const LentConnection& self) { return (*self).park(); })
+        .def("is_parked", [](const LentConnection& self) { return (*self).is_parked(); })
+        .def("silent_seconds", [](const LentConnection& self) { return (*self).silent_seconds(); })
+        .def("nudge", [](const LentConnection& self) { (*self).nudge(); })
+        .def("abort", &LentConnection::abort);
+
+    nb::class_<bentosync::Receiver>(module, "Receiver")
+        .def(nb::init<unsigned>(), nb::arg("threads"))
+        .def("fileno", &bentosync::Receiver::fd)
+        .def("ended", &bentosync::Receiver::ended)
+        .def("adopt",
+             [](bentosync::Receiver& self, int fd, std::shared_ptr<bentosync::Trust> trust, const std::string& host,
+                bool host_is_address) {
+                 return new LentConnection(self.adopt(fd, std::move(trust), host, host_is_address));
+             },
+             nb::arg("fd"), nb::arg("trust").none(), nb::arg("host"), nb::arg("host_is_address"),
+             nb::rv_policy::take_ownership)
+        .def("stop", &bentosync::Receiver::stop, nb::call_guard<nb::gil_scoped_release>());
+}

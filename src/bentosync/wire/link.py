@@ -1,0 +1,233 @@
+"""One connection of the compiled core, and one HTTP/1.1 exchange over it.
+
+The core moves bytes and knows nothing of what they say. Here the head is parsed and judged by the same code as
+everywhere else, and the sink's memory is lent to the core, as much of it as the sink offers at a time: a whole unit as
+a rule, so the event loop wakes once for a mebibyte and not once for a packet.
+
+Memory is lent only while `_lend` waits. Whatever ends that wait before its time, cancellation included, goes through
+`abort`, which returns when the core has let go.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import ssl
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from bentosync.errors import BentoMLException, NetworkError, RemoteError
+from bentosync.native._core import Connection, Receiver
+from bentosync.native.receiving import Fault
+from bentosync.wire import head
+from bentosync.wire.connection import REFUSAL_BYTES_MAX, NotPlain, Unheard
+from bentosync.wire.exchange import Judge, Reply, Sink
+from bentosync.wire.faults import translate
+
+_INTERIM_MAX = 100
+# How long the core may take to look for the few bytes of a slow server before that server counts as silent.
+_NUDGE_SECONDS = 0.02
+
+
+class Endings:
+    """Tells who waits for an operation of the core that it has ended. Lives in the event loop that made it."""
+
+    def __init__(self, receiver: Receiver) -> None:
+        self._receiver = receiver
+        self._loop = asyncio.get_running_loop()
+        self._waiters: dict[int, asyncio.Future[None]] = {}
+        self._loop.add_reader(receiver.fileno(), self._tell)
+
+    @contextmanager
+    def waiter(self, connection: Connection) -> Iterator[asyncio.Future[None]]:
+        """A future that is done once `connection`'s operation has ended."""
+        waiter = self._waiters[connection.id] = self._loop.create_future()
+        try:
+            yield waiter
+        finally:
+            del self._waiters[connection.id]
+
+    def close(self) -> None:
+        """Tell no more; who still waits hears that the connection was closed."""
+        self._loop.remove_reader(self._receiver.fileno())
+        for waiter in self._waiters.values():
+            if not waiter.done():
+                waiter.set_result(None)
+
+    def _tell(self) -> None:
+        for number in self._receiver.ended():
+            waiter = self._waiters.get(number)
+            if waiter is not None and not waiter.done():
+                waiter.set_result(None)
+
+
+class Link:
+    """One exchange at a time. After an exception it is closed."""
+
+    def __init__(self, connection: Connection, endings: Endings, host: str) -> None:
+        self._connection = connection
+        self._endings = endings
+        self._host = host
+        self._loop = asyncio.get_running_loop()
+        self.idle_since = self._loop.time()
+
+    @property
+    def usable(self) -> bool:
+        """Whether another request may be sent on it."""
+        return self._connection.is_parked()
+
+    def abort(self) -> None:
+        """Close the socket now; no lent memory is touched any more. Idempotent."""
+        self._connection.abort()
+
+    async def shake_hands(self) -> None:
+        """Wait for the TLS handshake, which is under way already."""
+        with self._closing_on_error():
+            with self._endings.waiter(self._connection) as waiter:
+                await waiter
+            fault, _, error, reason = self._connection.settle()
+            if fault:
+                raise self._translated(Fault(fault), error, reason, "during the TLS handshake")
+
+    async def exchange(self, request: bytes, judge: Judge, sink: Sink, *, stall_seconds: float) -> Reply:
+        """Send a request head and receive its reply; as `Wire.receive`.
+
+        Raises:
+            NotPlain: Let another client have this exchange.
+        """
+        with self._closing_on_error():
+            found = await self._final_head(request, stall_seconds)
+            if found.length is None:
+                raise NotPlain
+            reply = Reply(found.status, found.headers)
+            wanted = judge(reply)
+            if wanted is None:
+                reply, wanted = await self._refused(found, found.length, stall_seconds), found.length
+            else:
+                await self._pour(min(wanted, found.length), sink, stall_seconds)
+            self._check_length(found.length - wanted)
+        self.idle_since = self._loop.time()
+        if not (found.keep and self._connection.park()):
+            self.abort()
+        return reply
+
+    @contextmanager
+    def _closing_on_error(self) -> Iterator[None]:
+        try:
+            yield
+        except BaseException:
+            self.abort()
+            raise
+
+    # --- the parts of a reply -----------------------------------------------------------------------------------------
+
+    async def _final_head(self, request: bytes, stall_seconds: float) -> head.Head:
+        with self._watched(stall_seconds) as waiter:
+            if not self._connection.ask(request):
+                await waiter
+        for interim in range(_INTERIM_MAX):
+            fault, count, error, reason = self._connection.settle()
+            if fault:
+                raise self._no_head(Fault(fault), error, reason, heard=bool(interim or count))
+            found = head.parse(self._connection.take_head(), self._host)
+            if not found.interim:
+                return found
+            with self._watched(stall_seconds) as waiter:
+                if not self._connection.next_head():
+                    await waiter
+        raise RemoteError(f"{self._host} sends interim replies without end")
+
+    async def _pour(self, left: int, sink: Sink, stall_seconds: float) -> None:
+        while left:
+            with sink.buffer()[:left] as memory:
+                count, error = await self._lend(memory, left, stall_seconds)
+            if count:
+                sink.filled(count)
+            if error is not None:
+                raise error
+            left -= count
+
+    async def _refused(self, found: head.Head, length: int, stall_seconds: float) -> Reply:
+        if length > REFUSAL_BYTES_MAX:
+            raise RemoteError(f"{self._host} answers {found.status} with {length} bytes")
+        body = bytearray(length)
+        with memoryview(body) as memory:
+            _, error = await self._lend(memory, length, stall_seconds)
+        if error is not None:
+            raise error
+        return Reply(found.status, found.headers, bytes(body))
+
+    async def _lend(self, memory: memoryview, left: int, stall_seconds: float) -> tuple[int, BentoMLException | None]:
+        """Let the core fill `memory`; how far it came, and why not further. `left`: body bytes still to come."""
+        with self._closing_on_error(), self._watched(stall_seconds) as waiter:
+            if not self._connection.fill(memory):
+                await waiter
+        fault, count, error, reason = self._connection.settle()
+        if not fault:
+            return count, None
+        return count, self._translated(Fault(fault), error, reason, f"{left - count} bytes early")
+
+    def _check_length(self, beyond: int) -> None:
+        if beyond > 0:
+            raise RemoteError(f"The reply of {self._host} goes on for {beyond} bytes after those it should have")
+        if beyond < 0:
+            raise NetworkError(f"The reply of {self._host} ended {-beyond} bytes early")
+
+    # --- what can go wrong --------------------------------------------------------------------------------------------
+
+    def _no_head(self, fault: Fault, error: int, reason: str, *, heard: bool) -> BentoMLException:
+        if fault is Fault.ENDLESS_HEAD:
+            return RemoteError(f"The head of {self._host}'s reply is longer than {head.HEAD_BYTES_MAX} bytes")
+        translated = self._translated(fault, error, reason, "in its head")
+        return translated if heard else Unheard(translated.message, hint=translated.hint)
+
+    def _translated(self, fault: Fault, error: int, reason: str, where: str) -> BentoMLException:
+        match fault:
+            case Fault.SYSTEM:
+                return translate(OSError(error, os.strerror(error)), self._host)
+            case Fault.UNTRUSTED:
+                return translate(ssl.SSLCertVerificationError(1, reason), self._host)
+            case Fault.TLS:
+                return translate(ssl.SSLError(1, reason), self._host)
+            case Fault.ENDED:
+                return NetworkError(f"The reply of {self._host} ended {where}")
+            case _:
+                return NetworkError(f"The connection to {self._host} was closed")
+
+    @contextmanager
+    def _watched(self, stall_seconds: float) -> Iterator[asyncio.Future[None]]:
+        """A waiter for the operation that begins now; it fails when nothing has moved for `stall_seconds`."""
+        with self._endings.waiter(self._connection) as waiter:
+            watchdog = _Watchdog(self._connection, waiter, stall_seconds, self._host)
+            try:
+                yield waiter
+            finally:
+                watchdog.cancel()
+
+
+class _Watchdog:
+    """Fails `waiter` when nothing has moved for `stall_seconds`; else looks again when that may be so."""
+
+    def __init__(self, connection: Connection, waiter: asyncio.Future[None], stall_seconds: float, host: str) -> None:
+        self._connection = connection
+        self._waiter = waiter
+        self._stall_seconds = stall_seconds
+        self._host = host
+        self._nudged = False
+        self._timer = asyncio.get_running_loop().call_later(stall_seconds, self._look)
+
+    def cancel(self) -> None:
+        self._timer.cancel()
+
+    def _look(self) -> None:
+        left = self._stall_seconds - self._connection.silent_seconds()
+        if left > 0:
+            self._nudged = False
+        elif not self._nudged:
+            self._nudged = True
+            self._connection.nudge()
+            left = _NUDGE_SECONDS
+        elif not self._waiter.done():
+            self._waiter.set_exception(translate(TimeoutError(), self._host))
+            return
+        self._timer = self._waiter.get_loop().call_later(left, self._look)

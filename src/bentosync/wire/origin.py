@@ -1,0 +1,37 @@
+"""What a URL means on the wire: where to connect, and how a request begins."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from urllib.parse import urlsplit
+
+from bentosync.wire.exchange import Request
+
+_HEADERS = {"Accept-Encoding": "identity", "User-Agent": "bentosync"}
+
+
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """Where a connection leads."""
+
+    host: str
+    port: int
+    tls: bool
+
+
+def split(url: str) -> tuple[Origin, str, str]:
+    """Origin, Host header, and request target of `url`, which is quoted already."""
+    parts = urlsplit(url)
+    tls = parts.scheme == "https"
+    origin = Origin(parts.hostname or "", parts.port or (443 if tls else 80), tls)
+    target = parts.path or "/"
+    return origin, parts.netloc.rpartition("@")[2], f"{target}?{parts.query}" if parts.query else target
+
+
+def request_head(request: Request, host: str, target: str) -> bytes:
+    """The request as it is sent, if it has no body. Raises `ValueError` for a header with a line break in it."""
+    fields = {"Host": host, **_HEADERS, **request.headers}
+    lines = [f"{request.method} {target} HTTP/1.1", *(f"{name}: {value}" for name, value in fields.items())]
+    if any("\r" in line or "\n" in line for line in lines):
+        raise ValueError("a header holds a line break")
+    return ("\r\n".join(lines) + "\r\n\r\n").encode("latin-1")

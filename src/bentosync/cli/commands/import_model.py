@@ -31,7 +31,7 @@ def import_models(
     session: Session, paths: tuple[str, ...], name: str | None, input_format: str | None, skip_existing: bool,
     force: bool,
 ) -> None:  # fmt: skip
-    """Read models from archives or folders into the local store.
+    """Read archives or folders into the local store.
 
     PATH is an archive of bentosync's or BentoML's, whatever it is called, or a folder, also one that Hugging Face
     tools downloaded (with --name). Links in folders are followed. With -q the only output is the path in the store.

@@ -9,19 +9,23 @@ import asyncio
 import time
 import warnings
 from asyncio import CancelledError
+from contextlib import AbstractAsyncContextManager
 from functools import partial
 from threading import Event
 from typing import TYPE_CHECKING, Any
 
 from bentosync import events
 from bentosync import settings as configuration
+from bentosync.errors import InvalidArgument
 from bentosync.events import Finished, Observer, ignore
+from bentosync.remote.contract import Remote
 from bentosync.settings import Settings
 from bentosync.store.model import Model
 from bentosync.store.proof import Strength
 from bentosync.sync import delete as deleting
 from bentosync.sync import gc as collecting
 from bentosync.sync import heads, writing
+from bentosync.sync import prune as pruning
 from bentosync.sync import push as pushing
 from bentosync.sync import repair as repairing
 from bentosync.sync.heads import Head
@@ -314,3 +318,40 @@ async def gc_remote(
             return plan
         exclusive = await writing.exclusive(target, single_writer=alone, observer=on_event)
         return await collecting.collect(target, seen, plan, exclusive=exclusive)
+
+
+async def prune(
+    *,
+    bytes_max: int | None = None,
+    older_than_seconds: float | None = None,
+    min_age_seconds: float = pruning.MIN_AGE_SECONDS,
+    dry_run: bool = False,
+    settings: Settings | None = None,
+    on_event: Observer = ignore,
+) -> pruning.Pruned:
+    """Remove pulled versions that were not used for long and that their remotes still have.
+
+    Args:
+        bytes_max: Until the models of the store take no more than this.
+        older_than_seconds: All that were not used for so long.
+        min_age_seconds: What was used since then stays in any case.
+        dry_run: Only say what would go; the remotes are asked nevertheless.
+        settings: Everything from environment and config files, if not to be read now.
+        on_event: Is told about retries.
+
+    Returns:
+        What went, and what stays and why.
+
+    Raises:
+        InvalidArgument: Neither `bytes_max` nor `older_than_seconds` is given.
+        LocalIOError: The disk refuses.
+    """
+    if bytes_max is None and older_than_seconds is None:
+        raise InvalidArgument("nothing says how much to prune", hint="--max-size 200GB, or --older-than 30d")
+    settings = settings or configuration.load()
+
+    def remote_of(url: str) -> AbstractAsyncContextManager[Remote]:
+        return opened_remote(configuration.remote_at(settings, url), settings, on_event)
+
+    wanted = pruning.Wanted(bytes_max, older_than_seconds, min_age_seconds)
+    return await pruning.prune(opened_store(settings), remote_of, wanted, now=time.time(), dry_run=dry_run)

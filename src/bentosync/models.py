@@ -105,7 +105,10 @@ def get(tag: Tag | str, *, _model_store: Store | None = None, model_aliases: dic
     """
     if isinstance(tag, str) and model_aliases:
         tag = model_aliases.get(tag, tag)
-    return _store(_model_store).get(tag)
+    store = _store(_model_store)
+    found = store.get(tag)
+    store.used(found.tag)
+    return found
 
 
 def list(tag: Tag | str | None = None, *, _model_store: Store | None = None) -> builtins.list[Model]:

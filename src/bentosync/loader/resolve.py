@@ -122,4 +122,6 @@ def _model(model: Model, settings: Settings) -> Resolved:
     store = opened_store(settings)
     known = store.find(model.tag)  # a Model made by hand from some folder must not borrow the record of its tag
     ours = known is not None and Path(known.path).resolve() == path.resolve()
+    if ours:
+        store.used(model.tag)
     return Resolved(str(model.tag), path, path, store.record(model.tag) if ours else None)

@@ -73,6 +73,10 @@ class Layout:
         """Digests and stamps of a version."""
         return self.state / "manifests" / tag.name / f"{tag.version}.record"
 
+    def use_path(self, tag: Tag, what: str) -> Path:
+        """A version's stamp of use (`what` is "used") or its pin ("pin")."""
+        return self.state / "use" / tag.name / f"{tag.version}.{what}"
+
     def seen_path(self, remote_id: str, tag: Tag) -> Path:
         """The manifest digest first seen on a remote."""
         return self.state / "seen" / remote_id / tag.name / str(tag.version)

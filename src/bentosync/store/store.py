@@ -14,11 +14,13 @@ from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
+from bentosync.errors import NotFound, from_os_error
 from bentosync.formats.model_yaml import ModelContext, ModelOptions
 from bentosync.store.catalog import Catalog
 from bentosync.store.layout import Layout
 from bentosync.store.model import Model
 from bentosync.store.summary import Summary
+from bentosync.store.use import Use
 from bentosync.tag import LATEST, Tag
 
 if TYPE_CHECKING:
@@ -58,6 +60,7 @@ class Store:
     ) -> None:
         self.layout = Layout(home, state_dir)
         self._read = Catalog(self.layout)
+        self._use = Use(self.layout)
         self._given_disk = disk
         self._given_locks = locks
         self._now_ns = now_ns
@@ -213,7 +216,8 @@ class Store:
             NotFound: It is not there.
             LocalIOError: The disk refuses.
         """
-        self._writer.delete(tag)
+        for gone in self._writer.delete(tag):
+            self._use.forget(gone)
 
     def staging(self) -> Path:
         """A new empty folder on the store's file system; `publish` it or `drop_staging` it.
@@ -257,6 +261,34 @@ class Store:
     def clear(self, leftover: Leftover) -> bool:
         """Remove a leftover; false if it came into use meanwhile. Raises `LocalIOError` if the disk refuses."""
         return self._upkeep.clear(leftover)
+
+    # --- use ----------------------------------------------------------------------------------------------------------
+
+    def used(self, tag: Tag) -> None:
+        """Remember that a version is being used now, where that can be written. Never fails."""
+        self._use.stamp(tag)
+
+    def last_used(self, tag: Tag) -> float | None:
+        """When a version was last used (seconds since 1970), if that is known."""
+        return self._use.last(tag)
+
+    def pin(self, tag: Tag, *, keep: bool) -> None:
+        """Never prune a version, or prune it like any other.
+
+        Raises:
+            NotFound: It is not there.
+            LocalIOError: The disk refuses.
+        """
+        if not self.layout.version_dir(tag).is_dir():
+            raise NotFound(f"Model '{tag}' not found")
+        try:
+            (self._use.pin if keep else self._use.unpin)(tag)
+        except OSError as error:
+            raise from_os_error(error, f"pinning {tag}") from error
+
+    def pinned(self, tag: Tag) -> bool:
+        """Whether a version is never to be pruned."""
+        return self._use.pinned(tag)
 
     # --- digests ------------------------------------------------------------------------------------------------------
 

@@ -125,13 +125,13 @@ class Writer:
         except BentoMLException:
             return True
 
-    def delete(self, tag: Tag | str) -> None:
-        """Remove a version, or all of a name."""
+    def delete(self, tag: Tag | str) -> Sequence[Tag]:
+        """Remove a version, or all of a name; return what is gone."""
         asked = Tag.from_taglike(tag)
         if asked.version == LATEST:
             version = latest.read(self._layout.latest(asked.name))
             if version is None:
-                return
+                return []
             asked = Tag(asked.name, version)
         if not os.path.lexists(self._layout.models / asked.path()):
             self._tidy(asked.name)
@@ -146,6 +146,7 @@ class Writer:
                 self._commit.delete(asked, lambda: self._successor(asked.name))
         for gone in versions:
             self._digests.forget(gone)
+        return versions
 
     def _tidy(self, name: str) -> None:
         """Remove what a delete that was killed left of a model without versions: its pointer and its folder."""

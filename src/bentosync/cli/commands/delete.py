@@ -62,8 +62,8 @@ class Doomed:
 
 def _in_store(session: Session, targets: Iterable[str]) -> list[Doomed]:
     found = {str(model.tag): model for target in targets for model in _matching(session, target)}
-    for tag in found:
-        refuse_if_used(session.settings.home, tag)
+    for model in found.values():
+        refuse_if_used(session.settings.home, model.tag)
     return [Doomed(tag, model.file_size, partial(session.store.delete, model.tag)) for tag, model in found.items()]
 
 
@@ -98,7 +98,7 @@ def bentoml_delete(session: Session, delete_targets: tuple[str, ...], yes: bool)
     for target in targets:
         for model in _matching(session, target):
             if yes or click.confirm(f"delete model {model.tag}?"):
-                refuse_if_used(session.settings.home, str(model.tag))
+                refuse_if_used(session.settings.home, model.tag)
                 session.store.delete(model.tag)
                 session.result(f"{model} deleted.")
 

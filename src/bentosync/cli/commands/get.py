@@ -27,6 +27,7 @@ from bentosync.formats.model_yaml import ModelInfo
 def get(session: Session, model: str, output: str) -> None:
     """Show one model of the local store."""
     found = session.store.get(model)
+    session.store.used(found.tag)
     if output == "tensors":
         _show_tensors(session, Path(found.path))
     elif output == "path" or session.quiet:
@@ -49,6 +50,7 @@ def get(session: Session, model: str, output: str) -> None:
 def bentoml_get(session: Session, model_tag: str, output: str) -> None:
     """Print a model's details."""
     found = session.store.get(model_tag)
+    session.store.used(found.tag)
     if output == "path":
         session.result(str(found.path))
     else:

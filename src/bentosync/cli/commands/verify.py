@@ -48,13 +48,13 @@ def verify(session: Session, models: tuple[str, ...], strength: Strength, repair
 def _damage(found: dict[str, Any]) -> str:
     """One damage in words."""
     words = {
-        "missing": "is missing",
-        "extra": "is not in the manifest",
-        "size": "has another size",
-        "mode": "has another mode",
-        "bytes": f"bytes {found['begin']}..{found['end']} differ",
+        "missing": " is missing",
+        "extra": " is not in the manifest",
+        "size": " has another size",
+        "mode": " has another mode",
+        "bytes": f": bytes {found['begin']}..{found['end']} differ",
     }
-    return f"{found['path']}: {words[found['kind']]}"
+    return f"{found['path']}{words[found['kind']]}"
 
 
 def _tag(session: Session, text: str) -> Tag:

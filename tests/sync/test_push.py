@@ -9,6 +9,7 @@ from typing import TypeAlias, cast
 
 import pytest
 
+from bentosync import aio
 from bentosync.events import Finished
 from bentosync.remote import keys
 from bentosync.remote.contract import Remote
@@ -146,6 +147,14 @@ def test_the_folder_of_a_published_version_is_never_written_again(scene: Scene) 
     finished = scene.push("m:v1", force=True)
     assert not set(folder) & set(scene.keys("files/"))
     assert_published(scene, finished)
+
+
+def test_a_deleted_version_takes_the_record_of_its_killed_push_along(scene: Scene) -> None:
+    """Else the next push would adopt the record, and write into the folder that is being removed."""
+    scene.create("m:v1", ONE)
+    on_remote(scene, lambda remote: die(scene, remote, "delete", is_record))
+    asyncio.run(aio.delete_remote("m:v1", settings=scene.settings("publisher")))
+    assert scene.keys("models/") == scene.keys("files/") == []
 
 
 def test_a_manifest_that_arrives_after_its_pushers_death_keeps_its_files(scene: Scene) -> None:

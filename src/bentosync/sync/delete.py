@@ -53,7 +53,13 @@ async def delete(remote: Remote, head: Head, *, exclusive: bool) -> None:
         raise Conflict(f"{head.tag} on {remote.properties.url} was replaced meanwhile", hint="look at it again first")
     await _look_elsewhere(remote, head.tag, exclusive=exclusive)
     await remote.delete(key)
-    await remove_folder(remote, keys.folder_prefix(head.tag, head.envelope.push_id))
+    await remove_push(remote, head.tag, head.envelope.push_id)
+
+
+async def remove_push(remote: Remote, tag: Tag, push_id: str) -> None:
+    """Remove what a push wrote, when no manifest names it any more: first the record by which another could adopt it."""
+    await remote.delete(keys.push_record_key(tag, push_id))
+    await remove_folder(remote, keys.folder_prefix(tag, push_id))
 
 
 async def remove_folder(remote: Remote, prefix: str) -> None:

@@ -27,7 +27,7 @@ from bentosync.store.store import Store
 from bentosync.store.tree import Tree, scan
 from bentosync.sync import pointer
 from bentosync.sync.claim import Claim, claim
-from bentosync.sync.delete import remove_folder
+from bentosync.sync.delete import remove_push
 from bentosync.sync.documents import Pointer
 from bentosync.sync.resolve import Resolved, fetch
 from bentosync.sync.turn import turn
@@ -188,7 +188,7 @@ class _Push:
         read_from = claimed.push_id if winner is None else winner.envelope.push_id
         written = {claimed.push_id} | ({existing.envelope.push_id} if winner is None and existing else set())
         for push_id in written - {read_from}:
-            await self._remove(push_id)
+            await remove_push(self._remote, self._tag, push_id)
         pin = manifest.pin if winner is None else winner.manifest.pin
         Seen(self._store.layout.state).remember(self._url, self._tag, pin)
         return self._watch.finish("done", pin, moved=tally.sent, reused=tally.reused)
@@ -217,11 +217,6 @@ class _Push:
             raise Conflict(f"{key} was deleted while {self._tag} was being pushed", hint="push again")
         # After a lost reply the write that won may be our own: its random id tells.
         return None if stands.envelope.write_id == write_id else stands
-
-    async def _remove(self, push_id: str) -> None:
-        """Remove a folder that no manifest names, after the record by which another push could adopt it."""
-        await self._remote.delete(keys.push_record_key(self._tag, push_id))
-        await remove_folder(self._remote, keys.folder_prefix(self._tag, push_id))
 
     async def _mark_format(self) -> None:
         try:

@@ -14,6 +14,7 @@ from bentosync.remote.open import open_remote
 from bentosync.settings import RemoteSettings, Settings, TransferSettings
 from bentosync.store.model import Model
 from bentosync.store.store import Store
+from bentosync.sync.pull import Verify
 from tests.blocks import content
 
 Result = TypeVar("Result")
@@ -65,7 +66,7 @@ class Scene:
             )
         )  # fmt: skip
 
-    def pull(self, tag: str, *, home: str = "consumer", force: bool = False, verify: aio.Verify = "auto",
+    def pull(self, tag: str, *, home: str = "consumer", force: bool = False, verify: Verify = "auto",
              on_event: Callable[[events.Event], None] | None = None) -> Model:  # fmt: skip
         return asyncio.run(
             aio.pull(

@@ -57,7 +57,7 @@ async def delete(remote: Remote, head: Head, *, exclusive: bool) -> None:
 
 
 async def remove_push(remote: Remote, tag: Tag, push_id: str) -> None:
-    """Remove what a push wrote, when no manifest names it any more: first the record by which another could adopt it."""
+    """Remove a push that no manifest names: first the record by which another one could adopt its folder."""
     await remote.delete(keys.push_record_key(tag, push_id))
     await remove_folder(remote, keys.folder_prefix(tag, push_id))
 

@@ -235,6 +235,18 @@ def test_a_pin_must_be_what_is_recorded(version: Model, tmp_path: Path) -> None:
         load_to_device(f"m:v1@b3:{'0' * 64}", "cpu")
 
 
+def test_a_pin_is_proven_where_a_file_may_have_changed(version: Model, tmp_path: Path) -> None:
+    record = Store(tmp_path / "home").record(version.tag)
+    assert record is not None
+    with Path(version.path, "model.safetensors").open("r+b") as file:
+        file.seek(-1, os.SEEK_END)
+        (last,) = file.read(1)
+        file.seek(-1, os.SEEK_END)
+        file.write(bytes([last ^ 1]))
+    with pytest.raises(IntegrityError, match=r"model\.safetensors"):
+        load_to_device(f"m:v1@{record.manifest.pin}", "cpu")
+
+
 def test_something_that_is_no_reference_is_refused() -> None:
     with pytest.raises(InvalidArgument):
         load_to_device(7, "cpu")  # type: ignore[arg-type]

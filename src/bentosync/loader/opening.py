@@ -72,7 +72,7 @@ def open_model(
     chosen = backend or _backend(asked)
     checkpoint = Checkpoint(resolved.path)
     try:
-        proving = asked.verify in ("full", "strong")
+        proving = asked.verify in ("full", "strong") or (asked.verify == "auto" and _in_doubt(resolved, checkpoint))
         local = not any(is_network(file.fileno()) for file in checkpoint.files)
         mapped = chosen.name == "cpu" and asked.staging == "auto" and local and not proving
         proofs, verified = _proofs(resolved, checkpoint, asked, mapped=mapped)
@@ -127,7 +127,7 @@ def _proofs(
     ]
     if not suspects:
         return {}, "trusted"
-    strength: Strength = "strong" if asked.verify == "strong" else "full"
+    strength: Strength = "strong" if asked.verify == "strong" or resolved.pinned else "full"
     entries = {entry.path: entry for entry in record.manifest.files}
     proofs = {}
     for index in suspects:
@@ -138,6 +138,14 @@ def _proofs(
         proofs[index] = Proof(entry, strength)
         proofs[index].check_size(file.size)
     return proofs, strength
+
+
+def _in_doubt(resolved: Resolved, checkpoint: Checkpoint) -> bool:
+    """Whether a pin was given that the recorded stamps cannot vouch for: then a warning is not enough."""
+    record = resolved.record
+    return resolved.pinned and not (
+        record and all(file.stamp == record.stamps.get(_inside(resolved, file)) for file in checkpoint.files)
+    )
 
 
 def _inside(resolved: Resolved, file: WeightFile) -> str:

@@ -7,7 +7,7 @@ asks the remote first and falls back to the store, with a warning, when the remo
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from bentosync.blocking import wait
@@ -25,13 +25,15 @@ class Resolved:
     """A model on disk.
 
     `path` is a directory or one weight file, `root` the folder that manifest paths count from, `label` what messages
-    and reports call it, `record` what the store remembers about it.
+    and reports call it, `record` what the store remembers about it. `pinned` says that this content was asked for and
+    no other.
     """
 
     label: str
     path: Path
     root: Path
     record: Record | None = None
+    pinned: bool = False
 
 
 def resolve(
@@ -83,15 +85,16 @@ class _Asked:
 def _version(text: str, settings: Settings, asked: _Asked) -> Resolved:
     reference = parse_reference(text)
     found = _model(_local_or_pulled(text, reference, settings, asked), settings)
-    if reference.pin is not None:
-        seen = None if found.record is None else found.record.manifest.digest
-        if seen != reference.pin.removeprefix("b3:"):
-            raise IntegrityError(
-                f"{found.label} is not {reference.pin}: "
-                + (f"it is b3:{seen}" if seen else "nothing is recorded about it"),
-                hint=f"bentosync pull {text}",
-            )
-    return found
+    if reference.pin is None:
+        return found
+    seen = None if found.record is None else found.record.manifest.digest
+    if seen != reference.pin.removeprefix("b3:"):
+        raise IntegrityError(
+            f"{found.label} is not {reference.pin}: "
+            + (f"it is b3:{seen}" if seen else "nothing is recorded about it"),
+            hint=f"bentosync pull {text}",
+        )
+    return replace(found, pinned=True)
 
 
 def _local_or_pulled(text: str, reference: Reference, settings: Settings, asked: _Asked) -> Model:

@@ -56,7 +56,8 @@ class Model:
         if not os.path.lexists(root / model_yaml.FILE_NAME):
             raise BentoMLException(
                 f"Failed to load bento model because it does not contain a '{model_yaml.FILE_NAME}'",
-                hint=f"{root} may be half-written; if so, delete that folder",
+                hint=f"{root} may be half-written: bentosync verify --repair NAME:VERSION fetches it again, "
+                "or delete that folder",
             )
         info = model_yaml.loads(tree.read_small(root, model_yaml.FILE_NAME, model_yaml.BYTES_MAX))
         return cls(info.tag, root, info, internal=True)

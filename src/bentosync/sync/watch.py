@@ -48,10 +48,13 @@ class Watch:
         self(events.Started(self._operation, tag, remote, files, total_bytes, reused_bytes))
 
     def advance(self, path: str, size: int, count: int, already: int = 0) -> None:
-        """`count` more bytes of `path` are where they belong; `already` were so when the operation began."""
-        done = self._by_path.get(path, already) + count
-        self._by_path[path] = done
-        self._done += count
+        """`count` more bytes of `path` are where they belong; `already` were so when the operation began.
+
+        A file whose upload vanished is sent again from its start: bytes beyond its size are not counted.
+        """
+        before = self._by_path.get(path, already)
+        done = self._by_path[path] = min(size, before + count)
+        self._done += done - before
         self(events.Progress(self._operation, self._tag, path, done, size, self._done, self._total))
         if done == size:
             self(events.FileDone(self._operation, self._tag, path, size))

@@ -29,6 +29,10 @@ class Operation:
 
     prepare: Callable[[Scene], object]
     run: Callable[[Scene], object]
+    command: str = ""
+    """The same on the command line."""
+    home: str = "publisher"
+    """The store that the command works on."""
     already: str = ""
     """The code of the error that a repeat may end with, because the first run did it all."""
     exchanges: bool = True
@@ -82,15 +86,17 @@ def _contested(scene: Scene) -> None:
 
 
 _CREATE = Operation(lambda s: s.create("m:v1", OTHER), lambda s: s.create("m:v2", ONE), already="CONFLICT")
-_DELETE = Operation(_two, lambda s: s.store("publisher").delete("m:v2"), already="NOT-FOUND")
-_PUSH = Operation(lambda s: s.create("m:v1", BLOCKS), lambda s: s.push("m:v1"))
-_PUSH_NEXT = Operation(_next, lambda s: s.push("m:v2"))
-_PUSH_LARGE = Operation(lambda s: s.create("m:v1", LARGE), lambda s: s.push("m:v1"), points_max=30)
-_PUSH_FORCE = Operation(_contested, lambda s: s.push("m:v1", home="rival", force=True))
-_PULL = Operation(lambda s: _published(s, "v1", files=BLOCKS), lambda s: s.pull("m:v1"))
-_PULL_NEXT = Operation(_pulled, lambda s: s.pull("m"))
-_PULL_LARGE = Operation(lambda s: _published(s, "v1", files=LARGE), lambda s: s.pull("m:v1"), points_max=30)
-_PULL_FORCE = Operation(_contested, lambda s: s.pull("m:v1", force=True))
+_DELETE = Operation(_two, lambda s: s.store("publisher").delete("m:v2"), "delete -y m:v2", already="NOT-FOUND")
+_PUSH = Operation(lambda s: s.create("m:v1", BLOCKS), lambda s: s.push("m:v1"), "push m:v1")
+_PUSH_NEXT = Operation(_next, lambda s: s.push("m:v2"), "push m:v2")
+_PUSH_LARGE = Operation(lambda s: s.create("m:v1", LARGE), lambda s: s.push("m:v1"), "push m:v1", points_max=30)
+_PUSH_FORCE = Operation(_contested, lambda s: s.push("m:v1", home="rival", force=True), "push -f m:v1", "rival")
+_PULL = Operation(lambda s: _published(s, "v1", files=BLOCKS), lambda s: s.pull("m:v1"), "pull m:v1", "consumer")
+_PULL_NEXT = Operation(_pulled, lambda s: s.pull("m"), "pull m", "consumer")
+_PULL_LARGE = Operation(
+    lambda s: _published(s, "v1", files=LARGE), lambda s: s.pull("m:v1"), "pull m:v1", "consumer", points_max=30
+)
+_PULL_FORCE = Operation(_contested, lambda s: s.pull("m:v1", force=True), "pull -f m:v1", "consumer")
 
 
 def _resumed(work: Operation, turns: int) -> Operation:
@@ -102,7 +108,7 @@ OPERATIONS: dict[str, Operation] = {
     "create another": _CREATE,
     "delete a version": _DELETE,
     "delete the only one": replace(_DELETE, prepare=lambda s: s.create("m:v2", ONE)),
-    "delete a name": replace(_DELETE, run=lambda s: s.store("publisher").delete("m")),
+    "delete a name": replace(_DELETE, run=lambda s: s.store("publisher").delete("m"), command="delete -y m"),
     "push the first": _PUSH,
     "push another": _PUSH_NEXT,
     "push in parts": _PUSH_LARGE,

@@ -17,10 +17,15 @@ WORKERS = 2
 
 @dataclass(frozen=True)
 class Swept:
-    """What the workers did together. `calls` is how many calls the operation makes when nothing disturbs it."""
+    """What the workers did together.
+
+    `calls` is how many calls the operation makes when nothing disturbs it, `slowest` the seconds between a signal and
+    the end of the process, at worst.
+    """
 
     points: int
     calls: int
+    slowest: float
     failures: tuple[str, ...]
 
 
@@ -49,7 +54,12 @@ class Pool:
             worker.stdin.flush()
         results = [self._result(worker) for worker in self._workers]
         failures = tuple(failure for result in results for failure in result["failures"])
-        return Swept(sum(result["points"] for result in results), max(r["calls"] for r in results), failures)
+        return Swept(
+            sum(result["points"] for result in results),
+            max(result["calls"] for result in results),
+            max(result["slowest"] for result in results),
+            failures,
+        )
 
     def _result(self, worker: subprocess.Popen[str]) -> dict:
         assert worker.stdout is not None

@@ -28,9 +28,10 @@ from tests.oracle import Look
 from tests.sweeps.operations import OPERATIONS, Operation, look_at, scene_in
 from tests.sweeps.shim import Mode, Shim
 
-IMAGE_BYTES = 64 << 20
+IMAGE_BYTES = 32 << 20
 COMMITS = 0.4
 """Share of the cuts before which the journal commits."""
+HUNG_SECONDS = 110
 RETRIED_MAX = 2
 """Cuts of one operation after which the same command is run again."""
 
@@ -54,8 +55,11 @@ class Power:
             check=True,
         )
 
-    def run(self, name: str, seed: int, share: float) -> dict[str, Any]:
-        """Cut at about `share` of the stops of an operation; the number of cuts, and what went wrong."""
+    def run(self, name: str, seed: int, share: float, *, syncs: bool = True) -> dict[str, Any]:
+        """Cut at about `share` of the stops of an operation; the number of cuts, and what went wrong.
+
+        Without `syncs` its own syncs do nothing: then something must go wrong.
+        """
         work = OPERATIONS[name]
         chance = random.Random(seed)
         seen: list[tuple[str, Look]] = []
@@ -67,14 +71,13 @@ class Power:
             _sync(self._disk)
             assert self._wait(self._fork(lambda: work.prepare(scene_in(self._live)))) == 0
             before = look_at(self._live)
-            child = self._fork(lambda: work.run(scene_in(self._live)), Mode.STOP, exchanges=work.exchanges)
+            child = self._fork(lambda: work.run(scene_in(self._live)), Mode.STOP, work, syncs=syncs)
             for stop in self._stops(child):
                 if chance.random() < share:
                     self._cut(f"stop {stop}", chance.random() < COMMITS, seen, failures)
                     if len(kept) < RETRIED_MAX and chance.random() < 0.1:
                         kept.append(self._kept(len(kept)))
-            self._cut("the end", False, seen, failures)
-            after = look_at(self._live)
+            after = self._end(seen, failures)
         for place, now in seen:
             try:
                 oracle.allow(now, before, after)
@@ -84,6 +87,11 @@ class Power:
         for image in kept:
             failures += self._again(image, work, after)
         return {"cuts": len(seen), "failures": [f"{name} (seed {seed}), {failure}" for failure in failures]}
+
+    def _end(self, seen: list[tuple[str, Look]], failures: list[str]) -> Look:
+        """The work is acknowledged: cut now, then see what was done."""
+        self._cut("the end", False, seen, failures)
+        return look_at(self._live)
 
     # --- one cut ------------------------------------------------------------------------------------------------------
 
@@ -96,7 +104,9 @@ class Power:
             with self._mounted(image, self._root / "after"):
                 seen.append((place, look_at(self._root / "after" / "live")))
         except Exception as error:
-            failures.append(f"{place}, journal {'committed' if commit else 'as it was'}: {type(error).__name__} {error}")
+            failures.append(
+                f"{place}, journal {'committed' if commit else 'as it was'}: {type(error).__name__} {error}"
+            )
 
     def _copy(self, target: Path) -> None:
         """The image between two writes of the kernel, which goes on while the process is stopped."""
@@ -121,7 +131,7 @@ class Power:
     def _again(self, image: Path, work: Operation, after: Look) -> list[str]:
         """The power is back: the same command must finish the work."""
         with self._mounted(image, self._disk):
-            status = self._wait(self._fork(lambda: work.run(scene_in(self._live)), exchanges=work.exchanges))
+            status = self._wait(self._fork(lambda: work.run(scene_in(self._live)), Mode.COUNT, work))
             final = look_at(self._live)
         image.unlink()
         if status not in ((0, 1) if work.already else (0,)) or final != after:
@@ -138,12 +148,16 @@ class Power:
 
     # --- the process that loses its power -----------------------------------------------------------------------------
 
-    def _fork(self, act: Callable[[], object], mode: Mode = Mode.OFF, *, exchanges: bool = True) -> int:
+    def _fork(
+        self, act: Callable[[], object], mode: Mode = Mode.OFF, work: Operation | None = None, *, syncs: bool = True
+    ) -> int:
         child = os.fork()
         if child == 0:
-            signal.alarm(110)
-            if not exchanges:
+            signal.alarm(HUNG_SECONDS)
+            if work is not None and not work.exchanges:
                 self._shim.forbid_exchange()
+            if not syncs:
+                self._shim.forbid_sync()
             self._shim.arm(mode, prefix=self._live)
             status = 1
             try:

@@ -16,6 +16,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
+#include <sys/mman.h>
 #include <sys/stat.h>
 #include <sys/uio.h>
 #include <time.h>
@@ -31,11 +32,19 @@ static struct {
     char prefix[1024];
 } plan;
 
-static atomic_long calls;
-static atomic_long fired;
-static int no_exchange;
-static ino_t unsynced[64];
-static struct timespec signalled;
+static int no_exchange, no_sync;
+
+/* Shared with the process that forked this one, which may outlive it. */
+static struct {
+    atomic_long calls, fired;
+    ino_t unsynced[64];
+    struct timespec signalled;
+} *seen;
+
+__attribute__((constructor)) static void share(void) {
+    seen = mmap(NULL, sizeof *seen, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+    if (seen == MAP_FAILED) abort();
+}
 
 /* --- what a test says and asks ------------------------------------------------------------------------------------- */
 
@@ -48,35 +57,24 @@ void shim_arm(int mode, long nth, int number, const char *prefix) {
     plan.device = stat(prefix, &status) == 0 ? status.st_dev : 0;
     plan.nth = nth;
     plan.number = number;
-    calls = fired = 0;
+    if (mode != OFF) memset(seen, 0, sizeof *seen);
     plan.mode = mode;
 }
 
-long shim_calls(void) { return calls; }
-long shim_fired(void) { return fired; }
+long shim_calls(void) { return seen->calls; }
+long shim_fired(void) { return seen->fired; }
 
 /* Seconds on the monotonic clock at which the signal was sent. */
-double shim_signalled(void) { return signalled.tv_sec + signalled.tv_nsec / 1e9; }
+double shim_signalled(void) { return seen->signalled.tv_sec + seen->signalled.tv_nsec / 1e9; }
 
 /* Inode of the i-th file whose sync was made to fail, 0 after the last. */
-unsigned long shim_unsynced(int i) { return i < 64 ? unsynced[i] : 0; }
+unsigned long shim_unsynced(int i) { return i < 64 ? seen->unsynced[i] : 0; }
 
 /* Whether two folders cannot be exchanged by one rename, as on NFS. */
 void shim_exchanges(int possible) { no_exchange = !possible; }
 
-/* For a process that is not ours to call: arm from the environment, `mode nth number prefix`. */
-__attribute__((constructor)) static void from_environment(void) {
-    const char *text = getenv("BENTOSYNC_TEST_SHIM");
-    char prefix[1024];
-    int mode, number, at = 0;
-    long nth;
-    if (text && sscanf(text, "%d %ld %d %n", &mode, &nth, &number, &at) >= 3) {
-        strncpy(prefix, text + at, sizeof prefix - 1);
-        prefix[sizeof prefix - 1] = 0;
-        unsetenv("BENTOSYNC_TEST_SHIM");
-        shim_arm(mode, nth, number, prefix);
-    }
-}
+/* Whether syncs do anything: a disk that lies, to see whether the tests notice. */
+void shim_syncs(int honest) { no_sync = !honest; }
 
 /* --- deciding ------------------------------------------------------------------------------------------------------ */
 
@@ -102,14 +100,14 @@ static int refused(int kind, int fd) {
     long n;
     if (plan.mode == STOP) {
         if (kind & (NAME | SYNC)) {
-            fired++;
+            seen->fired++;
             raise(SIGSTOP);
         }
         return 0;
     }
     if (plan.mode == TEAR && !(kind & WRITE)) return 0;
     /* A disk that is full, or cannot be written, for good still lets go of things: only ENOSPC and EDQUOT. */
-    n = atomic_fetch_add(&calls, 1) + 1;
+    n = atomic_fetch_add(&seen->calls, 1) + 1;
     if (plan.mode == FAIL_ON ? n < plan.nth : n != plan.nth) return 0;
     switch (plan.mode) {
     case KILL:
@@ -119,13 +117,14 @@ static int refused(int kind, int fd) {
         if ((kind & REMOVE) && (plan.number == ENOSPC || plan.number == EDQUOT)) return 0;
         /* fall through */
     case FAIL:
-        if ((kind & SYNC) && fd >= 0 && fired < 64 && fstat(fd, &status) == 0) unsynced[fired] = status.st_ino;
-        fired++;
+        if ((kind & SYNC) && fd >= 0 && seen->fired < 64 && fstat(fd, &status) == 0)
+            seen->unsynced[seen->fired] = status.st_ino;
+        seen->fired++;
         errno = plan.number;
         return 1;
     case SIGNAL:
-        fired++;
-        clock_gettime(CLOCK_MONOTONIC, &signalled);
+        seen->fired++;
+        clock_gettime(CLOCK_MONOTONIC, &seen->signalled);
         kill(getpid(), plan.number);
         return 0;
     default:
@@ -133,7 +132,7 @@ static int refused(int kind, int fd) {
     }
 }
 
-static int torn(void) { return plan.mode == TEAR && calls == plan.nth; }
+static int torn(void) { return plan.mode == TEAR && seen->calls == plan.nth; }
 
 static void done(int kind) {
     if (plan.mode == STOP && (kind & (NAME | SYNC))) raise(SIGSTOP);
@@ -194,9 +193,18 @@ int renameat2(int fd1, const char *old, int fd2, const char *new, unsigned flags
     return result;
 }
 
-FD_CALL(SYNC, fsync, fd, (int fd), fd)
-FD_CALL(SYNC, fdatasync, fd, (int fd), fd)
-FD_CALL(SYNC, syncfs, fd, (int fd), fd)
+#define SYNC_CALL(name) \
+    int name(int fd) { \
+        REAL(int, name, int); \
+        int is_watched = plan.mode != OFF && on_device(fd), result; \
+        if (is_watched && refused(SYNC, fd)) return -1; \
+        result = is_watched && no_sync ? 0 : real(fd); \
+        if (is_watched) done(SYNC); \
+        return result; \
+    }
+SYNC_CALL(fsync)
+SYNC_CALL(fdatasync)
+SYNC_CALL(syncfs)
 FD_CALL(OTHER, ftruncate, fd, (int fd, off_t size), fd, size)
 FD_CALL(OTHER, ftruncate64, fd, (int fd, off64_t size), fd, size)
 FD_CALL(OTHER, fallocate, fd, (int fd, int mode, off_t from, off_t size), fd, mode, from, size)

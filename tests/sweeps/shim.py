@@ -43,14 +43,13 @@ def compile_shim(folder: Path) -> Path | None:
     return library
 
 
-def environment(library: Path, mode: Mode = Mode.OFF, nth: int = 0, number: int = 0, prefix: Path = Path()) -> dict:
-    """The environment of a process with the shim; armed from its start if `mode` says so."""
-    armed = {"BENTOSYNC_TEST_SHIM": f"{mode:d} {nth} {number} {prefix}"} if mode else {}
-    return {**os.environ, "LD_PRELOAD": str(library), "PYTHONDONTWRITEBYTECODE": "1", **armed}
+def environment(library: Path) -> dict[str, str]:
+    """The environment of a process with the shim."""
+    return {**os.environ, "LD_PRELOAD": str(library), "PYTHONDONTWRITEBYTECODE": "1"}
 
 
 class Shim:
-    """The shim of this process, which was started with it."""
+    """The shim of this process, which was started with it. What it saw in a forked child can be asked for later."""
 
     def __init__(self) -> None:
         self._library = ctypes.CDLL(None)
@@ -66,6 +65,10 @@ class Shim:
     def forbid_exchange(self) -> None:
         """Let two folders not be exchanged by one rename, as on NFS."""
         self._library.shim_exchanges(0)
+
+    def forbid_sync(self) -> None:
+        """Let syncs below the prefix do nothing and say that all is well."""
+        self._library.shim_syncs(0)
 
     @property
     def calls(self) -> int:

@@ -18,18 +18,21 @@ import sys
 import time
 import traceback
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from bentosync.cli import exits
+from bentosync.cli import main as command_line
 from tests import oracle
 from tests.oracle import Broken, Look
 from tests.sweeps.operations import OPERATIONS, Operation, look_at, scene_in
 from tests.sweeps.shim import Mode, Shim
 
 HUNG_SECONDS = 60
+STOPPED_SECONDS_MAX = 5.0
+"""Far above the second that is promised: the machine may be busy with other tests."""
 FULL = (errno.ENOSPC, errno.EDQUOT)
 
 
@@ -54,9 +57,6 @@ class Ended:
     status: int = 0
     code: str = ""
     text: str = ""
-    fired: int = 0
-    calls: int = 0
-    unsynced: tuple[int, ...] = ()
 
 
 class Worker:
@@ -73,6 +73,7 @@ class Worker:
         self._prepared: tuple[str, int] | None = None
         self._before = self._after = Look({})
         self._calls = 0
+        self._stopped_seconds_max = 0.0
 
     @staticmethod
     def _warm(root: Path) -> None:
@@ -91,7 +92,7 @@ class Worker:
         work = OPERATIONS[task.operation]
         self._prepare(task.operation, work, task.seed)
         points, failures = 0, []
-        began = time.monotonic()
+        self._stopped_seconds_max = 0.0
         nths = range(task.first, self._calls + 1, task.step)
         if len(nths) > task.points_max:
             nths = sorted(random.Random(task.seed).sample(nths, task.points_max))
@@ -103,7 +104,8 @@ class Worker:
                 failures.append(f"{place} of {self._calls} (seed {task.seed}): {_told(error)}")
             if len(failures) >= 5:
                 break
-        return {"points": points, "failures": failures, "calls": self._calls, "seconds": time.monotonic() - began}
+        slowest = self._stopped_seconds_max
+        return {"points": points, "failures": failures, "calls": self._calls, "slowest": slowest}
 
     def _prepare(self, name: str, work: Operation, seed: int) -> None:
         if self._prepared == (name, seed):
@@ -131,7 +133,7 @@ class Worker:
         assert done.status == 0 and not done.killed, done
         self._after = look_at(self._live)
         shutil.rmtree(self._live)
-        return done.calls
+        return self._shim.calls
 
     def _copy(self) -> None:
         shutil.rmtree(self._live, ignore_errors=True)
@@ -140,27 +142,85 @@ class Worker:
     # --- a point ------------------------------------------------------------------------------------------------------
 
     def _point(self, work: Operation, task: Task, nth: int) -> bool:
+        """Disturb one call; whether it came to it."""
         self._copy()
         canary = oracle.outside(self._canary)
+        disturbed = self._stop(work, nth, task.number) if task.mode is Mode.SIGNAL else self._disturb(work, task, nth)
+        again = self.fork(lambda: work.run(scene_in(self._live)), exchanges=work.exchanges)
+        done = again.code == work.already and self._versions_are_done() if again.status else not again.killed
+        if not done:
+            raise Broken(f"the same command again fails: {again.text or again}")
+        final = look_at(self._live)
+        if final != self._after:
+            raise Broken(f"the same command again leaves {final}, not {self._after}")
+        if oracle.outside(self._canary) != canary:
+            raise Broken("something outside was touched")
+        return disturbed
+
+    def _versions_are_done(self) -> bool:
+        return look_at(self._live).versions == self._after.versions
+
+    def _disturb(self, work: Operation, task: Task, nth: int) -> bool:
         ended = self.fork(lambda: work.run(scene_in(self._live)), task.mode, nth, task.number, exchanges=work.exchanges)
+        fired, unsynced = self._shim.fired > 0, self._shim.unsynced
         now = look_at(self._live)
         oracle.allow(now, self._before, self._after)
         if task.mode in (Mode.FAIL, Mode.FAIL_ON):
             self._is_right_refusal(ended, task.number, now)
         elif not ended.killed and ended.status:
             raise Broken(f"it was to be killed, and failed by itself: {ended.text}")
-        self._none_trusted(ended.unsynced)
-        again = self.fork(lambda: work.run(scene_in(self._live)), exchanges=work.exchanges)
-        if again.killed or (again.status and not (again.code == work.already and now.versions == self._after.versions)):
-            raise Broken(f"the same command again fails: {again.text or again}")
-        final = look_at(self._live)
-        if final != self._after:
-            raise Broken(f"the same command again leaves {final}, not {self._after}")
-        if task.mode is Mode.FAIL:  # for good, not even the file could be removed
-            self._none_trusted(ended.unsynced)
-        if oracle.outside(self._canary) != canary:
-            raise Broken("something outside was touched")
-        return ended.killed or ended.fired > 0
+        self._none_trusted(unsynced)
+        if unsynced and task.mode is Mode.FAIL:  # on a disk that refuses for good not even the file can be removed
+            self.fork(lambda: work.run(scene_in(self._live)), exchanges=work.exchanges)
+            self._none_trusted(unsynced)
+        return ended.killed or fired
+
+    # --- stopped by the user ------------------------------------------------------------------------------------------
+
+    def _stop(self, work: Operation, nth: int, signum: int) -> bool:
+        """Run the command line and send it a signal in the middle of a call."""
+        child = os.fork()
+        if child == 0:
+            signal.alarm(HUNG_SECONDS)
+            self._become(work)
+            self._shim.arm(Mode.SIGNAL, nth, signum, prefix=self._live)
+            status = 1
+            try:
+                command_line.main()
+            except SystemExit as end:
+                status = int(end.code or 0)
+            finally:
+                sys.stderr.flush()
+                os._exit(status)
+        status = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+        took = time.monotonic() - self._shim.signalled
+        if not self._shim.fired:
+            return False
+        self._stopped_seconds_max = max(took, self._stopped_seconds_max)
+        said = (self._live.parent / "said").read_text()
+        now = look_at(self._live)
+        oracle.allow(now, self._before, self._after)
+        if status != 128 + signum and not (status == 0 and now.versions == self._after.versions):
+            raise Broken(f"stopped by signal {signum} it ended with {status}: {said}")
+        if "Traceback" in said or took > STOPPED_SECONDS_MAX:
+            raise Broken(f"stopped by signal {signum} it took {took:.1f} s, and said {said}")
+        return True
+
+    def _become(self, work: Operation) -> None:
+        """Make this process one that a user would have started."""
+        base = self._live.parent
+        (base / "config/bentosync").mkdir(parents=True, exist_ok=True)
+        config = f'[remote.lab]\nurl = "{(self._live / "remote").as_uri()}"\n'
+        (base / "config/bentosync/config.toml").write_text(config)
+        os.environ |= {"BENTOML_HOME": str(self._live / work.home), "XDG_CONFIG_HOME": str(base / "config")}
+        os.environ |= {"HOME": str(base), "XDG_CACHE_HOME": str(base / "cache")}
+        os.chdir(base)
+        said = os.open(base / "said", os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
+        for stream in (1, 2):
+            os.dup2(said, stream)
+        sys.argv = ["bentosync", *work.command.split()]
+
+    # --- what a refusal must be ---------------------------------------------------------------------------------------
 
     def _is_right_refusal(self, ended: Ended, number: int, now: Look) -> None:
         if ended.killed:
@@ -173,7 +233,7 @@ class Worker:
         if ended.status not in right or ended.code != ("NO-SPACE" if number in FULL else "LOCAL-IO"):
             raise Broken(f"wrong refusal, {ended.code} with exit {ended.status}: {ended.text}")
 
-    def _none_trusted(self, unsynced: tuple[int, ...]) -> None:
+    def _none_trusted(self, unsynced: Sequence[int]) -> None:
         """A file whose fsync failed may have lost its bytes without telling: it must never show."""
         shown = [*self._live.glob("*/models/*/*/**/*"), *self._live.glob("remote/models/**/*")]
         shown += self._live.glob("remote/files/**/*")
@@ -212,20 +272,17 @@ class Worker:
             return Ended(killed=True)
         if status or not told:
             raise Broken(f"the child ended with {status}, hung or crashed")
-        return Ended(**{**json.loads(told), "unsynced": tuple(json.loads(told)["unsynced"])})
+        return Ended(**json.loads(told))
 
     def _ended(self, act: Callable[[], object]) -> Ended:
-        failure, text = None, ""
         try:
             act()
         except BaseException as error:
+            self._shim.arm(Mode.OFF, prefix=self._live)
             failure = exits.diagnose(error)
-            text = "".join(traceback.format_exception(error))[-3000:]
-        fired, calls, unsynced = self._shim.fired, self._shim.calls, tuple(self._shim.unsynced)
+            return Ended(False, failure.status, failure.code, "".join(traceback.format_exception(error))[-3000:])
         self._shim.arm(Mode.OFF, prefix=self._live)
-        if failure is None:
-            return Ended(False, fired=fired, calls=calls, unsynced=unsynced)
-        return Ended(False, failure.status, failure.code, text, fired, calls, unsynced)
+        return Ended(False)
 
 
 def _told(error: BaseException) -> str:

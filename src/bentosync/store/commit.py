@@ -184,6 +184,7 @@ class Commit:
     def _remove_name(self, name: str) -> None:
         self._disk.unlink(self._layout.latest(name))
         self._disk.remove_directory(self._layout.name_dir(name))
+        self._disk.sync_directory(self._layout.models)
 
     def tidy(self, name: str) -> None:
         """Remove the pointer and the folder of a model if they are all that is left of it. Raises `OSError`."""

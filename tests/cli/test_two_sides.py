@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from pathlib import Path
 
 import pytest
 
@@ -85,3 +86,10 @@ def test_a_network_remote_is_not_listed_offline(world: World, invoke: Invoke) ->
     result = invoke("list", "--remote", "far", "--offline")
     assert result.exit_code == 2
     assert "needs the network" in result.stderr
+
+
+def test_the_url_of_a_model_is_the_folder_of_its_plain_files(pushed: World, invoke: Invoke) -> None:
+    for asked, version in (("m", "v2"), ("m:v1", "v1")):
+        url = invoke("get", asked, "-o", "url").stdout.strip()
+        assert re.fullmatch(rf"file://{pushed.remote}/files/m/{version}-[a-z2-7]{{10}}/", url)
+        assert (Path(url.removeprefix("file://")) / "model.yaml").is_file()

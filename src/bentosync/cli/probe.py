@@ -11,9 +11,10 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from bentosync.errors import AuthError, IntegrityError
+from bentosync.events import ignore
 from bentosync.remote.contract import Remote
-from bentosync.remote.open import open_remote
 from bentosync.settings import RemoteSettings, Settings
+from bentosync.sync.session import opened_remote
 
 PROBE_BYTES = 1 << 20
 
@@ -40,23 +41,18 @@ async def probe(chosen: RemoteSettings, settings: Settings) -> Probed:
 
     Raises:
         IntegrityError: What was read is not what was written.
+        InvalidArgument: It is behind a network and the settings say offline.
         AuthError, NetworkError, NotFound: As the remote raises them.
     """
-    remote = open_remote(chosen, settings.transfer, cache_dir=settings.cache_dir, native=settings.native)
-    try:
+    async with opened_remote(chosen, settings, ignore) as remote:
         return await _probe(remote, chosen)
-    finally:
-        await remote.aclose()
 
 
 async def reach(chosen: RemoteSettings, settings: Settings) -> None:
     """Ask the remote for one key and nothing else: enough to know that address and credentials are right."""
-    remote = open_remote(chosen, settings.transfer, cache_dir=settings.cache_dir, native=settings.native)
-    try:
+    async with opened_remote(chosen, settings, ignore) as remote:
         async for _ in remote.list("models/"):
             break
-    finally:
-        await remote.aclose()
 
 
 async def facts(chosen: RemoteSettings) -> tuple[tuple[str, str], ...]:

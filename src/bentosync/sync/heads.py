@@ -25,6 +25,11 @@ class Head:
     etag: str
 
     @property
+    def prefix(self) -> str:
+        """What the keys of its files start with; ends with `/`."""
+        return keys.folder_prefix(self.tag, self.envelope.push_id)
+
+    @property
     def created(self) -> datetime:
         """When the model was created, aware."""
         return instant(self.card.created)

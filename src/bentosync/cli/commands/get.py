@@ -11,6 +11,7 @@ from bentosync.cli import table
 from bentosync.cli.options import Command, complete_models
 from bentosync.cli.session import Session, pass_session
 from bentosync.formats.model_yaml import ModelInfo
+from bentosync.tag import LATEST, Tag
 
 
 @click.command(cls=Command)
@@ -18,14 +19,22 @@ from bentosync.formats.model_yaml import ModelInfo
 @click.option(
     "-o",
     "--output",
-    type=click.Choice(["yaml", "json", "path", "tensors"]),
+    type=click.Choice(["yaml", "json", "path", "url", "tensors"]),
     default="yaml",
     show_default=True,
-    help="tensors: name, type, shape, bytes and file of each, read from the headers alone.",
+    help="tensors: name, type, shape, bytes and file of each, read from the headers alone. "
+    "url: where its files lie on the remote.",
 )
 @pass_session
 def get(session: Session, model: str, output: str) -> None:
-    """Show one model of the local store."""
+    """Show one model of the local store.
+
+    With -o url the folder of its plain files on a remote, for whatever reads a bucket by itself:
+    aws s3 sync "$(bentosync get m -o url)" . A name without version then means the remote's latest.
+    """
+    if output == "url":
+        session.result(_url(session, model))
+        return
     found = session.store.get(model)
     session.store.used(found.tag)
     if output == "tensors":
@@ -55,6 +64,17 @@ def bentoml_get(session: Session, model_tag: str, output: str) -> None:
         session.result(str(found.path))
     else:
         _show(session, found.info, "json" if session.json else output)
+
+
+def _url(session: Session, model: str) -> str:
+    """The URL of the folder that a version's manifest names; ends with a slash."""
+    from bentosync import aio
+    from bentosync.cli.operation import quietly
+
+    tag = Tag.from_str(model)
+    wanted = tag if tag.version is not None else Tag(tag.name, LATEST)
+    (head,) = quietly(session, lambda view: aio.list_remote(wanted, settings=session.settings, on_event=view))
+    return f"{session.chosen_remote().url.rstrip('/')}/{head.prefix}"
 
 
 def _show(session: Session, info: ModelInfo, output: str) -> None:

@@ -12,3 +12,4 @@ def test_a_file_sent_again_from_its_start_never_counts_beyond_its_size() -> None
         watch.advance(path, size, count)
     steps = [(event.done_bytes, event.total_bytes) for event in seen if isinstance(event, events.Progress)]
     assert steps == [(5, 15), (10, 15), (15, 15), (15, 15)]
+    assert [event.path for event in seen if isinstance(event, events.FileDone)] == ["b", "a"]

@@ -56,7 +56,7 @@ class Watch:
         done = self._by_path[path] = min(size, before + count)
         self._done += done - before
         self(events.Progress(self._operation, self._tag, path, done, size, self._done, self._total))
-        if done == size:
+        if done == size and (before < size or not size):
             self(events.FileDone(self._operation, self._tag, path, size))
 
     def finish(

@@ -65,9 +65,9 @@ def main() -> None:
                                       "exit": code, "moved_mib": round(moved / _MIB, 1)}), flush=True)  # fmt: skip
                 total = getattr(traffic, way)
                 traffic.clear()
-                print(json.dumps({"operation": operation, "payload_mib": round(size / _MIB, 1),
-                                  "moved_mib": round(total / _MIB, 1),
-                                  "excess_mib": round((total - size) / _MIB, 1), "kills": arguments.kills}))  # fmt: skip
+                sizes = {"payload_mib": size, "moved_mib": total, "excess_mib": total - size}
+                rounded = {name: round(value / _MIB, 1) for name, value in sizes.items()}
+                print(json.dumps({"operation": operation, **rounded, "kills": arguments.kills}))
                 if operation == "push":
                     _child("pull", 2.0, root / "clean", server, port)
                     print(json.dumps({"clean_pull_mib": round(traffic.down / _MIB, 1)}))

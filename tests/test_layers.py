@@ -51,6 +51,7 @@ def test_the_package_as_it_is_breaks_no_contract(copy: Path) -> None:
             "from typing import TYPE_CHECKING\nif TYPE_CHECKING:\n    import bentosync.events",
         ),
         ("Imports go down the layers only", "nowhere.py", "homeless = True"),
+        ("Imports go down the layers only", "exchange/planted.py", "def late():\n    import bentosync.sync.pull"),
         ("Nobody inside goes through the front door", "cli/planted.py", "import bentosync"),
         ("torch only in loader.device", "loader/planted.py", "import torch.cuda"),
         ("aiohttp only in wire and hub", "remote/planted.py", "from aiohttp import web"),

@@ -50,14 +50,13 @@ def export_one(
     session: Session, model: str, path: str, output_format: str | None, *, compress: bool
 ) -> tuple[str, Finished]:
     """Export `model`; where it is now, and the summary."""
-    from bentosync import models
+    from bentosync.exchange import place
+    from bentosync.exchange.exporting import export_model
 
     view = view_for(session)
     try:
-        written = models.export_model(
-            model, path, output_format, _model_store=session.store, compress=compress, on_event=view
-        )
+        done = export_model(session.store, model, place.local(path), output_format, compress=compress, on_event=view)
     finally:
         view.close()
     assert view.account.finished is not None, "every export ends with Finished"
-    return written, view.account.finished
+    return str(done.path), view.account.finished

@@ -72,14 +72,13 @@ def _import_one(
 def _imported(
     session: Session, path: str, input_format: str | None, name: str | None, existing: Existing
 ) -> tuple[Model, Finished]:
-    from bentosync import models
+    from bentosync.exchange import place
+    from bentosync.exchange.importing import import_model
 
     view = view_for(session)
     try:
-        model = models.import_model(
-            path, input_format, name=name, existing=existing, _model_store=session.store, on_event=view
-        )
+        done = import_model(session.store, place.local(path), input_format, name=name, existing=existing, on_event=view)
     finally:
         view.close()
     assert view.account.finished is not None, "every import ends with Finished"
-    return model, view.account.finished
+    return done.model, view.account.finished

@@ -35,7 +35,7 @@ class Limits:
     entries_max: int = ENTRIES_MAX
     bytes_max: int = 1 << 44
     header_bytes_max: int = 1 << 20
-    """Of headers for one member."""
+    """Of one extended header."""
     ratio_max: int = 100
     """Bytes for each compressed byte, once there are more than `ratio_floor_bytes`."""
     ratio_floor_bytes: int = 64 << 20

@@ -16,7 +16,6 @@ from bentosync.formats.archive.tar_header import BLOCK_BYTES, ZERO_BLOCK, Header
 
 _AFTER_END_BYTES_MAX = 1 << 20
 _SPECIAL_BITS = 0o6000
-_HEADS_MAX = 8
 _REFUSED_KEYWORDS = ("GNU.sparse.", "SCHILY.realsize", "linkpath", "hdrcharset")
 
 
@@ -50,34 +49,24 @@ class TarReader:
         """The member that the next headers describe; None at the end mark."""
         long_name: bytes | None = None
         extended: dict[str, str] | None = None
-        budget = self._limits.header_bytes_max
-        # Pieces of the manifest are many, all before the first member, and bounded by themselves.
-        heads = 0
         while True:
             block = self._stream.exactly(BLOCK_BYTES)
+            begun = long_name is not None or extended is not None
             if block == ZERO_BLOCK:
-                if heads or self._stream.exactly(BLOCK_BYTES) != ZERO_BLOCK:
+                if begun or self._stream.exactly(BLOCK_BYTES) != ZERO_BLOCK:
                     raise UnsafeInput("archive: the end mark of a tar file is in the wrong place, or half")
                 return None
             header = tar_header.parse(block)
-            if header.kind == tar_header.PAX_GLOBAL:
-                if heads:
-                    raise UnsafeInput("archive: a global tar header where a member was expected")
+            if header.kind == tar_header.PAX_GLOBAL and not begun:
                 self._take_global(self._extension(header))
-                continue
-            if header.kind not in (tar_header.PAX, tar_header.LONG_NAME):
-                return self._member(header, long_name, extended)
-            heads += 1
-            budget -= header.size
-            if heads > _HEADS_MAX or budget < 0:
-                raise UnsafeInput("archive: too many or too long tar headers for one member")
-            data = self._extension(header)
-            if header.kind == tar_header.LONG_NAME and long_name is None:
-                long_name = data.rstrip(b"\0")
             elif header.kind == tar_header.PAX and extended is None:
-                extended = _checked(tar_header.records(data))
+                extended = _checked(tar_header.records(self._extension(header)))
+            elif header.kind == tar_header.LONG_NAME and long_name is None:
+                long_name = self._extension(header).rstrip(b"\0")
+            elif header.kind in (tar_header.PAX_GLOBAL, tar_header.PAX, tar_header.LONG_NAME):
+                raise UnsafeInput("archive: two tar headers of one kind, or a global one, where a member was expected")
             else:
-                raise UnsafeInput("archive: two tar headers of one kind for one member")
+                return self._member(header, long_name, extended)
 
     def _member(self, header: Header, long_name: bytes | None, extended: dict[str, str] | None) -> Member:
         extended = extended or {}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import socket
 import ssl
 import tracemalloc
 from collections.abc import AsyncIterator, Callable
@@ -284,6 +285,23 @@ async def test_a_server_that_stops_reading_the_body_is_noticed(make: Make) -> No
             await wire.exchange(Request("PUT", server.url, body=[memoryview(bytearray(32 << 20))]))
 
 
+async def test_a_slow_line_is_not_silence(make: Make) -> None:
+    """The kernel takes megabytes of the body at once; what it has not delivered yet is no reply that is overdue."""
+    size = 4 << 20
+
+    async def script(connection: Connection, received: Received) -> None:
+        connection.writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 32 << 10)
+        left = size
+        while left:
+            left -= len(await connection.reader.read(min(left, 64 << 10)))
+            await asyncio.sleep(0.01)
+        await connection.reply(b"all of it")
+
+    async with talk(make, script, read_body=False) as (wire, server):
+        reply = await wire.exchange(Request("PUT", server.url, body=[memoryview(pattern(size))]))
+    assert reply.body == b"all of it"
+
+
 @pytest.mark.parametrize("head", [b"", b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\nsome"])
 async def test_a_reset_connection_is_a_network_error(make: Make, head: bytes) -> None:
     async def script(connection: Connection, received: Received) -> None:
@@ -322,7 +340,7 @@ async def test_a_refused_port_and_an_unknown_name_are_network_errors_that_name_t
     async with serve(lambda connection, received: connection.reply()) as server:
         closed = server.url
     wire = make(FAST)
-    with pytest.raises(NetworkError, match=r"127\.0\.0\.1"):
+    with pytest.raises(NetworkError, match=r"127\.0\.0\.1:\d+: Connection refused$"):
         await wire.exchange(Request("GET", closed))
     with pytest.raises(NetworkError, match=r"no-such-host\.invalid"):
         await wire.exchange(Request("GET", "http://no-such-host.invalid/secret?X-Amz-Signature=1"))

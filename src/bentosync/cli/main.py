@@ -88,7 +88,8 @@ def root() -> None:
     """Move models between a BentoML store, a bucket and a GPU.
 
     Exit status: 0 done, 2 usage, 3 not found, 4 permission, 5 network, 6 integrity, 7 conflict, 8 no space, 9 locked,
-    10 part of a batch failed, 1 anything else. The same command resumes what was cut off.
+    10 part of a batch failed, 130 and 143 stopped by Ctrl-C and SIGTERM, 1 anything else. The same command resumes what
+    was cut off.
     """
 
 

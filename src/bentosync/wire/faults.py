@@ -6,6 +6,7 @@ The message names the host and what happened; never the path or query, which may
 from __future__ import annotations
 
 import contextlib
+import os
 import socket
 import ssl
 from collections.abc import Iterator
@@ -80,4 +81,6 @@ def _reason(error: Exception) -> str:
         getattr(inner, "verify_message", None) or getattr(inner, "strerror", None) or getattr(inner, "message", None)
     )
     text = str(reason or type(inner).__name__)
+    if isinstance(inner, OSError) and inner.errno and text.startswith("Connect call failed"):
+        text = os.strerror(inner.errno)  # asyncio's words name a call and a tuple instead of the reason
     return "".join(character if character.isprintable() else " " for character in text)[:200]

@@ -242,6 +242,11 @@ def test_urls_and_absolute_paths_are_remotes_without_a_name(ref: str, url: str) 
     assert choose_remote(configured("lab", LAB), ref) == RemoteSettings(url)
 
 
+def test_the_url_of_a_configured_remote_means_that_remote() -> None:
+    assert choose_remote(configured("nas", NAS, LAB), LAB.url) is LAB
+    assert choose_remote(configured("nas", NAS, LAB), f"{LAB.url}/") is LAB
+
+
 @pytest.mark.parametrize(
     "url", ["gs://b", "s3://", "file://host/x", "file:x", "http://h/x", "./x", "s3://b?x=1", "x:y"]
 )

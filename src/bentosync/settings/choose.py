@@ -19,7 +19,8 @@ def choose_remote(settings: Settings, ref: str | None = None) -> RemoteSettings:
 
     Args:
         settings: What is configured.
-        ref: Name of a configured remote, `file://` or `s3://` URL, or absolute path.
+        ref: Name of a configured remote, `file://` or `s3://` URL, or absolute path. The URL of a configured remote
+            means that remote, its endpoint and profile included: it is what messages show.
 
     Raises:
         NotFound: No remote of that name, or none configured at all.
@@ -30,7 +31,7 @@ def choose_remote(settings: Settings, ref: str | None = None) -> RemoteSettings:
     if ref is None:
         return _only_one(settings)
     if "/" in ref or ":" in ref:
-        return RemoteSettings(url=parse_url(ref))
+        return remote_at(settings, parse_url(ref))
     if ref not in settings.remotes:
         raise NotFound(f'no remote "{ref}" is configured', hint=_other_names(settings, ref))
     return settings.remotes[ref]

@@ -9,8 +9,10 @@ import asyncio
 import time
 import warnings
 from asyncio import CancelledError
+from collections.abc import Sequence
 from contextlib import AbstractAsyncContextManager
 from functools import partial
+from pathlib import Path
 from threading import Event
 from typing import TYPE_CHECKING, Any
 
@@ -22,17 +24,20 @@ from bentosync.remote.contract import Remote
 from bentosync.settings import Settings
 from bentosync.store.model import Model
 from bentosync.store.proof import Strength
+from bentosync.sync import checkout as checking_out
 from bentosync.sync import delete as deleting
 from bentosync.sync import gc as collecting
 from bentosync.sync import heads, writing
 from bentosync.sync import prune as pruning
 from bentosync.sync import push as pushing
 from bentosync.sync import repair as repairing
+from bentosync.sync.checkout import CheckedOut
 from bentosync.sync.heads import Head
 from bentosync.sync.pull import Verify
+from bentosync.sync.selection import Selection
 from bentosync.sync.session import opened_remote, opened_store, origin_of, pull_version
 from bentosync.sync.watch import Watch
-from bentosync.tag import Tag
+from bentosync.tag import Tag, parse_reference
 
 if TYPE_CHECKING:
     from bentosync.loader.load import Ref
@@ -355,3 +360,50 @@ async def prune(
 
     wanted = pruning.Wanted(bytes_max, older_than_seconds, min_age_seconds)
     return await pruning.prune(opened_store(settings), remote_of, wanted, now=time.time(), dry_run=dry_run)
+
+
+async def checkout(
+    tag: Tag | str,
+    *,
+    to: Path | None = None,
+    include: Sequence[str] = (),
+    exclude: Sequence[str] = (),
+    remote: str | None = None,
+    force: bool = False,
+    verify: Verify = "auto",
+    settings: Settings | None = None,
+    on_event: Observer = ignore,
+) -> CheckedOut:
+    """Some or all files of a remote's version, as plain files in a folder if `to` names one.
+
+    Args:
+        tag: `name[:version][@b3:…]`.
+        to: A folder for plain copies; the store keeps what it fetched, sharing blocks with them where it can.
+        include: Patterns such as `*.json`; without any, everything is meant. A version of which not all files were
+            fetched is not in the store; a later pull fetches only the rest.
+        exclude: Patterns of what is not meant.
+        remote: A configured remote's name, or a URL; None for the default remote.
+        force: Replace other content under the same name, in the store and in the folder.
+        verify: `strong` adds BLAKE3 to the XXH3 that every byte is checked with anyway.
+        settings: Everything from environment and config files, if not to be read now.
+        on_event: Is told what happens (`bentosync.events`).
+
+    Raises:
+        NotFound: There is no such version, or nothing of it is selected.
+        Conflict: Other bytes are under the same name.
+        IntegrityError, AuthError, NetworkError, NoSpace, LocalIOError: See `bentosync.errors`.
+    """
+    settings = settings or configuration.load()
+    watch = Watch(on_event, "pull")
+    async with opened_remote(configuration.choose_remote(settings, remote), settings, watch) as source:
+        return await checking_out.checkout(
+            opened_store(settings),
+            source,
+            parse_reference(tag),
+            selection=Selection(tuple(include), tuple(exclude)),
+            to=to,
+            settings=settings,
+            watch=watch,
+            force=force,
+            verify=verify,
+        )

@@ -146,3 +146,24 @@ def test_json_progress_is_json_lines_on_stderr(pushed: World, spawn: Spawn) -> N
 def tree(world: World) -> dict[str, bytes]:
     root = Path(world.store.get("m").path)
     return {str(path.relative_to(root)): path.read_bytes() for path in root.rglob("*") if path.is_file()}
+
+
+def test_a_pull_to_a_folder_leaves_plain_files_there(pushed: World, invoke: Invoke) -> None:
+    invoke("delete", "-y", "m")
+    result = invoke("pull", "m", "--to", "plain")
+    assert (result.exit_code, result.stdout) == (0, 'Successfully pulled model "m:v1"\n'), result.stderr
+    assert re.search(r"^  plain: copied \S+ \S+, shared \S+ \S+, there already 0 B$", result.stderr, re.MULTILINE)
+    assert Path("plain/model.yaml").is_file()
+    assert invoke("pull", "-q", "m", "--to", "plain").stdout == "plain\n"
+
+
+def test_a_pull_of_some_files_says_how_to_get_the_rest(pushed: World, invoke: Invoke) -> None:
+    invoke("delete", "-y", "m")
+    result = invoke("pull", "m", "--include", "*.json", "--to", "plain")
+    assert result.exit_code == 0, result.stderr
+    assert re.fullmatch(r"Pulled \d+ files? of m:v1 to plain\n", result.stdout)
+    assert "the rest: bentosync pull m:v1" in result.stderr
+    assert invoke("list", "-q").stdout == ""
+    (report,) = json.loads(invoke("pull", "m", "--exclude", "*.safetensors", "--json").stdout)
+    assert report["complete"] is False
+    assert invoke("pull", "a", "b", "--to", "plain").exit_code == 2

@@ -11,7 +11,7 @@ from __future__ import annotations
 import errno
 import os
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Set
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -157,14 +157,23 @@ class PartialFile:
 
 
 class Partial:
-    """The partial of one manifest. Open it once, `prepare()`, write blocks, then `finish()` and publish `tree`."""
+    """The partial of one manifest. Open it once, `prepare()`, write blocks, then `finish()` and publish `tree`.
 
-    def __init__(self, root: Path, manifest: Manifest) -> None:
+    With `chosen`, some of its files only; what is there of the others stays, and whoever comes for all of them goes on
+    from it.
+    """
+
+    def __init__(self, root: Path, manifest: Manifest, chosen: Set[str] | None = None) -> None:
         self.root = root
         self.tree = root / "tree"
         self.manifest = manifest
-        self.files: tuple[PartialFile, ...] = tuple(self._lay_out())
-        self._bits = bytearray(sum(file.blocks for file in self.files) // 8 + 1)
+        self.chosen = chosen
+        self.entries = tuple(entry for entry in manifest.files if chosen is None or entry.path in chosen)
+        laid_out = tuple(self._lay_out())
+        self.files: tuple[PartialFile, ...] = tuple(
+            file for file in laid_out if chosen is None or file.entry.path in chosen
+        )
+        self._bits = bytearray(sum(file.blocks for file in laid_out) // 8 + 1)
         self._bitmap_fd = -1
         self._tree_fd = -1
 
@@ -244,9 +253,9 @@ class Partial:
         for file in self.files:
             for span in file.missing(BLOCK_BYTES):
                 raise IntegrityError(f"{file.entry.path}: bytes {span.start}..{span.start + span.length} never arrived")
-        for directory in self.manifest.directories:
+        for directory in self.manifest.directories if self.chosen is None else ():
             (self.tree / directory).mkdir(parents=True, exist_ok=True)
-        for entry in self.manifest.files:
+        for entry in self.entries:
             path = self.tree / entry.path
             if entry.inline is not None:
                 path.parent.mkdir(parents=True, exist_ok=True)
@@ -272,12 +281,12 @@ def _parents(path: str) -> Iterator[str]:
         yield path
 
 
-def missing_allocation(root: Path, manifest: Manifest) -> int:
-    """Bytes of disk a pull into `root` still has to allocate, for the check before byte one."""
+def missing_allocation(partial: Partial) -> int:
+    """Bytes of disk that a pull into `partial` still has to allocate, for the check before byte one."""
     needed = 0
-    for entry in manifest.files:
+    for entry in partial.entries:
         try:
-            allocated = (root / "tree" / entry.path).stat().st_blocks * 512
+            allocated = (partial.tree / entry.path).stat().st_blocks * 512
         except OSError:
             allocated = 0
         needed += max(0, entry.size - allocated)

@@ -77,12 +77,12 @@ class Assembly:
 
     async def _download(self, partial: Partial) -> download.Tally:
         already = {f.entry.path: f.entry.size - sum(s.length for s in f.missing(self._unit)) for f in partial.files}
-        card = self._manifest.card
         self._watch.start(
             str(self._found.tag), self._remote.properties.url,
-            files=card.files, total_bytes=card.size, reused_bytes=sum(already.values()),
+            files=len(partial.entries), total_bytes=sum(entry.size for entry in partial.entries),
+            reused_bytes=sum(already.values()),
         )  # fmt: skip
-        for entry in self._manifest.files:
+        for entry in partial.entries:
             if entry.inline is not None:
                 self._watch.advance(entry.path, entry.size, entry.size)
 
@@ -119,7 +119,7 @@ class Assembly:
         )
 
     def _require_space(self, partial: Partial) -> None:
-        needed = missing_allocation(partial.root, self._manifest)
+        needed = missing_allocation(partial)
         anchor = self._store.layout.state
         while not anchor.exists():
             anchor = anchor.parent

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Literal
 
 import click
 
+from bentosync.cli import amounts
 from bentosync.cli.operation import each, report, summary, up_to_date, watched
 from bentosync.cli.options import Command, complete_models
 from bentosync.cli.session import Session, pass_session
@@ -22,14 +24,40 @@ BENTO_FILES = ("bentofile.yaml", "pyproject.toml")
 @click.option("-f", "--force", is_flag=True, help="Replace other content under the same tag in the local store.")
 @click.option("--verify", type=click.Choice(["auto", "full", "strong"]), default="auto", show_default=True,
               help="strong: check BLAKE3 too; a pin (MODEL@b3:…) does so anyway.")  # fmt: skip
+@click.option(
+    "--to",
+    metavar="DIR",
+    type=click.Path(path_type=Path, file_okay=False),
+    help="Also put the files into this folder, sharing blocks with the store where the file system can.",
+)
+@click.option("--include", metavar="GLOB", multiple=True, help="Only files that match; *.json means sub-folders too.")
+@click.option("--exclude", metavar="GLOB", multiple=True, help="Not the files that match.")  # fmt: skip
 @pass_session
-def pull(session: Session, models: tuple[str, ...], force: bool, verify: Verify) -> None:
+def pull(
+    session: Session,
+    models: tuple[str, ...],
+    force: bool,
+    verify: Verify,
+    to: Path | None,
+    include: tuple[str, ...],
+    exclude: tuple[str, ...],
+) -> None:
     """Fetch models from a remote into the local store.
 
     Without a version the remote's latest is meant. A pull that was cut off goes on where it stopped; what is here
     already is not fetched again. With -q the only output is the path: vllm serve "$(bentosync pull -q llama3-8b)"
+    A version of which only some files were fetched is not in the store's list; pulling it whole fetches the rest.
     """
-    each(session, models, lambda model: pull_one(session, model, force=force, verify=verify))
+    if to is None and not include and not exclude:
+        each(session, models, lambda model: pull_one(session, model, force=force, verify=verify))
+        return
+    if to is not None and len(models) > 1:
+        raise InvalidArgument("--to takes one model, or their files would mix", hint="one command for each")
+
+    def fetch(model: str) -> dict[str, Any]:
+        return _check_out(session, model, to=to, include=include, exclude=exclude, force=force, verify=verify)
+
+    each(session, models, fetch)
 
 
 @click.command("pull", cls=Command)
@@ -60,6 +88,29 @@ def pull_one(session: Session, model: str, *, force: bool, verify: Verify) -> di
     else:
         session.result(PULLED.format(tag=end.tag))
         session.say(summary(end))
+    return {}
+
+
+def _check_out(session: Session, model: str, **how: Any) -> dict[str, Any]:
+    """Pull some files, or to a folder, and print the result; returns the report for `--json`."""
+    from bentosync import aio
+
+    out, end = watched(session, lambda view: aio.checkout(model, settings=session.settings, on_event=view, **how))
+    if session.json:
+        copied = None if out.copied is None else asdict(out.copied)
+        return report(end, path=str(out.path), complete=out.complete, copied=copied)
+    if session.quiet:
+        session.result(str(out.path))
+        return {}
+    if out.complete:
+        session.result(PULLED.format(tag=end.tag) if end.outcome == "done" else up_to_date(end))
+    else:
+        session.result(f"Pulled {amounts.plural(end.files, 'file')} of {end.tag} to {out.path}")
+        session.say(f"  the rest: bentosync pull {end.tag}")
+    session.say(summary(end))
+    if out.copied is not None:
+        here = f"copied {amounts.brief(out.copied.copied_bytes)}, shared {amounts.brief(out.copied.shared_bytes)}"
+        session.say(f"  {out.path}: {here}, there already {amounts.brief(out.copied.present_bytes)}")
     return {}
 
 

@@ -1,0 +1,93 @@
+"""Files of a version, copied to a folder of the user's: blocks are shared where the file system can.
+
+Each file appears whole, by rename. What lies there already is left alone if its bytes are right, and is never replaced
+silently if they are not. No component below the folder may be a link that leads out of it.
+"""
+
+from __future__ import annotations
+
+import os
+import secrets
+import shutil
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+from bentosync.errors import Conflict, InvalidArgument
+from bentosync.manifest.digests import block_digest
+from bentosync.manifest.values import BLOCK_BYTES, FileEntry
+from bentosync.store import tree
+
+_COPY_BYTES = 8 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class Copied:
+    """Bytes by how they came to the folder: sharing the version's blocks, copied, or there already."""
+
+    shared_bytes: int = 0
+    copied_bytes: int = 0
+    present_bytes: int = 0
+
+
+def copy_files(source: Path, target: Path, entries: Iterable[FileEntry], *, replace: bool) -> Copied:
+    """Copy some files of the tree `source`, which is proven, to `target`, which is made if it is missing.
+
+    Raises:
+        Conflict: A file lies there with other bytes, and `replace` is not set.
+        InvalidArgument: A folder there is a link that leads out of it.
+        OSError: The disk refuses.
+    """
+    target.mkdir(parents=True, exist_ok=True)
+    top = Path(os.path.realpath(target))
+    shared = copied = present = 0
+    for entry in entries:
+        path = top / entry.path
+        path.parent.mkdir(parents=True, exist_ok=True)
+        if os.path.realpath(path.parent) != str(path.parent):
+            raise InvalidArgument(f"{path.parent} is reached through a link", hint="name an empty folder")
+        if os.path.lexists(path):
+            if _holds(path, entry):
+                present += entry.size
+                continue
+            if not replace:
+                raise Conflict(f"{path} holds other bytes", hint="another folder, or --force to replace what is there")
+        if _place(source, path, entry):
+            shared += entry.size
+        else:
+            copied += entry.size
+    return Copied(shared, copied, present)
+
+
+def _place(source: Path, path: Path, entry: FileEntry) -> bool:
+    """Put one file there; true if it shares the version's blocks."""
+    fresh = path.parent / f".bentosync-{secrets.token_hex(8)}"
+    try:
+        with os.fdopen(tree.open_file(source, entry.path), "rb") as origin, fresh.open("xb") as copy:
+            shared = tree.reflink(origin.fileno(), copy.fileno())
+            if not shared:
+                shutil.copyfileobj(origin, copy, _COPY_BYTES)
+        if entry.executable:
+            mode = fresh.stat().st_mode
+            # Whoever may read it may run it.
+            fresh.chmod(mode | (mode & 0o444) >> 2)
+        os.replace(fresh, path)
+    finally:
+        fresh.unlink(missing_ok=True)
+    return shared
+
+
+def _holds(path: Path, entry: FileEntry) -> bool:
+    """Whether a file there is the version's, byte for byte and executable or not."""
+    status = path.lstat()
+    if path.is_symlink() or not path.is_file() or status.st_size != entry.size:
+        return False
+    if bool(status.st_mode & 0o100) != entry.executable:
+        return False
+    with path.open("rb") as file:
+        index = 0
+        while data := file.read(BLOCK_BYTES):
+            if block_digest(memoryview(data)) != entry.block_digest(index):
+                return False
+            index += 1
+    return index == -(-entry.size // BLOCK_BYTES)

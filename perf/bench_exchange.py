@@ -50,25 +50,28 @@ def measure(base: Path, who: str, python: str, script: str, mib: int, extension:
     with Store(home).create("m:v1") as model:
         write_model(Path(model.path), size_bytes=mib << 20, shards=2, seed=1)
     archive = base / f"m.{who}.{extension}"
-    for step, there in (("export", home), ("import", home.with_name(f"{home.name}-in"))):
+    steps = [("export", who, python, script, home), ("import", who, python, script, Path(f"{home}-in"))]
+    if who == "bentosync" and extension == "bentomodel":
+        steps.append(("import of ours", "bentoml", BENTOML_PYTHON, STOCK, Path(f"{home}-theirs")))
+    for step, actor, interpreter, source, there in steps:
         temporary = base / "tmp"
         temporary.mkdir(exist_ok=True)
         environ = os.environ | {"BENTOML_HOME": str(there), "TMPDIR": str(temporary), "BENTOML_DO_NOT_TRACK": "True"}
         before = resource.getrusage(resource.RUSAGE_CHILDREN)
         began = time.monotonic()
-        child = subprocess.Popen([python, "-c", script, step, "m:v1", str(archive)], env=environ)
+        child = subprocess.Popen([interpreter, "-c", source, step, "m:v1", str(archive)], env=environ)
         temp = sampled(child, [temporary])
         seconds = time.monotonic() - began
         after = resource.getrusage(resource.RUSAGE_CHILDREN)
         assert child.returncode == 0
         print(json.dumps({
-            "who": who, "step": step, "format": extension, "mib": mib, "seconds": round(seconds, 2),
+            "who": actor, "step": step, "format": extension, "mib": mib, "seconds": round(seconds, 2),
             "cpu_seconds": round(after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime, 2),
             "temp_mib": temp >> 20, "archive_mib": round(archive.stat().st_size / (1 << 20), 1),
             "cores": os.cpu_count(),
         }), flush=True)  # fmt: skip
     archive.unlink()
-    subprocess.run(["rm", "-rf", str(home), f"{home}-in"], check=True)
+    subprocess.run(["rm", "-rf", *(str(step[-1]) for step in steps)], check=True)
 
 
 def sampled(child: subprocess.Popen[bytes], folders: list[Path]) -> int:

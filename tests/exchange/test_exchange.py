@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import resource
 from pathlib import Path
 from typing import Any
 
@@ -332,6 +333,31 @@ def test_an_export_of_damaged_bytes_is_refused_and_leaves_nothing(store: Store, 
         export_model(late, "m:v1", str(tmp_path / "x.tar"), on_event=swap)
     assert entry.size == 2_500_000
     assert not [path for path in tmp_path.iterdir() if path.name not in ("home",)]
+
+
+def test_an_export_that_meets_a_full_disk_leaves_the_old_one(store: Store, tmp_path: Path) -> None:
+    target = tmp_path / "out/x.bentomodel"
+    target.parent.mkdir()
+    target.write_bytes(b"old")
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1_000_000, before[1]))
+    try:
+        with pytest.raises(NoSpace):
+            sent(store, target)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert listing(target.parent) == {"x.bentomodel": b"old"}
+
+
+def test_what_a_killed_export_left_goes_a_day_later(store: Store, tmp_path: Path) -> None:
+    dead, alive, folder = (tmp_path / f".bentosync-{number:08x}.partial" for number in range(3))
+    dead.write_bytes(b"half")
+    alive.write_bytes(b"half")
+    write(folder, {"d/x": b"x"})
+    for path in (dead, folder):
+        os.utime(path, (1, 1))
+    sent(store, tmp_path / "x.tar")
+    assert sorted(path.name for path in tmp_path.iterdir()) == [alive.name, "home", "x.tar"]
 
 
 def test_a_folder_is_never_replaced(store: Store, tmp_path: Path) -> None:

@@ -26,7 +26,7 @@ class FolderWriter:
             raise _exists(target)
         self._target = target
         self._disk = disk
-        self._scratch = beside(target)
+        self._scratch = beside(target, disk)
         self._scratch.mkdir()
         # Folders on the way count too, and a manifest does not list them.
         self._extractor = Extractor(self._scratch, entries_max=2 * ENTRIES_MAX)

@@ -1,13 +1,16 @@
 """A file that appears whole or not at all: written beside its target, synced, renamed over it.
 
-Until the rename an older file of that name is untouched, and what was written is removed if anything goes wrong.
+Until the rename an older file of that name is untouched, and what was written is removed if anything goes wrong. Only a
+kill leaves something: `.bentosync-<random>.partial`, which a later export into the same folder removes.
 """
 
 from __future__ import annotations
 
+import contextlib
 import os
 import secrets
 import stat
+import time
 from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
@@ -16,10 +19,17 @@ from bentosync.errors import InvalidArgument
 from bentosync.formats.archive.member import Bytes
 from bentosync.store.disk import Disk
 
+_DEAD_SECONDS = 24 * 3600.0
+"""Whoever writes an export touches it all the time."""
 
-def beside(target: Path) -> Path:
-    """A name of its own next to `target`, for what is not finished."""
-    return target.with_name(f".{target.name[:200]}.{secrets.token_hex(4)}.partial")
+
+def beside(target: Path, disk: Disk) -> Path:
+    """A name of its own next to `target`, for what is not finished; what dead exports left there is removed."""
+    for left in target.parent.glob(".bentosync-????????.partial"):
+        with contextlib.suppress(OSError):
+            if time.time() - left.lstat().st_mtime > _DEAD_SECONDS:
+                disk.remove_tree(left) if left.is_dir() else disk.unlink(left)
+    return target.with_name(f".bentosync-{secrets.token_hex(4)}.partial")
 
 
 class Output:
@@ -36,7 +46,7 @@ class Output:
         if self._target.exists() and not stat.S_ISREG(self._target.stat().st_mode):
             raise InvalidArgument(f"{target} is neither a regular file nor a folder")
         self._disk = disk
-        self._scratch = beside(self._target)
+        self._scratch = beside(self._target, disk)
         self._fd = os.open(self._scratch, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o666)
 
     def __enter__(self) -> Output:

@@ -22,6 +22,7 @@ from bentosync.formats.archive.member import Limits, Member
 from bentosync.formats.archive.opening import open_reader, open_writer
 from bentosync.formats.archive.tar_header import Header
 from bentosync.formats.archive.zip_records import Ending, Entry
+from tests.formats.archive import forging
 from tests.store.trees import pattern
 
 FILES = {
@@ -260,6 +261,11 @@ def test_zip_headers_say_what_they_were_given_whatever_its_size(size: int, offse
 def test_the_end_of_a_zip_is_found_again(end: Ending) -> None:
     tail = bytes(60) + zip_records.ending(end)
     assert zip_records.find_ending(tail, end.offset + len(tail)) == end
+
+
+@pytest.mark.parametrize("name", [b"BZh9", b"PK\x03\x04", b"\x1f\x8b"])
+def test_a_tar_is_a_tar_whatever_its_first_name_looks_like(name: bytes) -> None:
+    assert kinds.sniffed(forging.header(name)) == "tar"
 
 
 def test_formats_are_named_by_the_last_extension() -> None:

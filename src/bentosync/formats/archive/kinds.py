@@ -37,7 +37,7 @@ def named(file_name: str) -> Format | None:
 
 def sniffed(head: bytes) -> Container | None:
     """The container that starts with these bytes (`HEAD_BYTES` of them, or all there are)."""
-    for magic, found in _MAGIC:
-        if head.startswith(magic):
-            return found
-    return "tar" if tar_header.is_header(head) else None
+    # A tar file begins with the name of a member, which may look like anything; its checksum cannot.
+    if tar_header.is_header(head):
+        return "tar"
+    return next((found for magic, found in _MAGIC if head.startswith(magic)), None)

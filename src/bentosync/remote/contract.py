@@ -6,7 +6,7 @@ implementation and every decorator stack.
 
 Keys are relative to the remote's prefix, `/`-separated, valid UTF-8, and already checked by their makers
 (`remote.keys`, `manifest`). Every method may raise `AuthError` (refused), `NetworkError` (unreachable; retryable)
-and `RemoteError` (protocol broken; retryable). Missing objects raise `NotFound`.
+and `RemoteError` (protocol broken; retryable). Missing objects raise `NotFound`, a missing bucket `MissingRemote`.
 """
 
 from __future__ import annotations
@@ -15,7 +15,14 @@ from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
+from bentosync.errors import NotFound
 from bentosync.wire.exchange import Sink
+
+
+
+class MissingRemote(NotFound):
+    """The place itself is not there: no answer about one of its objects."""
+
 
 ChecksumName = Literal["crc64nvme", "crc32"]
 

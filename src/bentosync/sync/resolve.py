@@ -9,7 +9,7 @@ from bentosync.manifest import decode
 from bentosync.manifest.rules import MANIFEST_BYTES_MAX
 from bentosync.manifest.values import Envelope, Manifest
 from bentosync.remote import keys
-from bentosync.remote.contract import Remote
+from bentosync.remote.contract import MissingRemote, Remote
 from bentosync.sync import pointer
 from bentosync.sync.documents import describe
 from bentosync.tag import Reference, Tag
@@ -72,6 +72,8 @@ async def fetch(remote: Remote, tag: Tag, reference: Reference) -> Resolved:
 async def _read(remote: Remote, tag: Tag) -> Resolved:
     try:
         entity = await remote.read(keys.manifest_key(tag), bytes_max=MANIFEST_BYTES_MAX)
+    except MissingRemote:
+        raise
     except NotFound:
         raise NotFound(f"Model '{tag}' is not found on {remote.properties.url}", hint=f"bentosync push {tag}") from None
     envelope, manifest = decode.document(entity.data, name=tag.name, version=tag.version)

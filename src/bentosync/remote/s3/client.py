@@ -77,7 +77,7 @@ class Client:
             reply = await send(request)
             if 200 <= reply.status < 300:
                 return reply
-            fault = faults.fault(reply, now=self._time())
+            fault = faults.without_secrets(faults.fault(reply, now=self._time()), credentials)
             cure = self._cure(fault, credentials, cured)
             if cure is None:
                 raise faults.error(fault, self._scene(operation, credentials))
@@ -136,7 +136,7 @@ class Client:
             self._skew = timedelta(seconds=skew)
             return "skew"
         if self._chain and credentials and faults.is_expired(fault) and "expired" not in cured:
-            self._chain.forget()
+            self._chain.forget(credentials)
             return "expired"
         return None
 

@@ -52,15 +52,18 @@ class Chain:
 
     async def credentials(self) -> Credentials:
         """Valid credentials, refreshed first if they are about to expire. Raises `AuthError` if there are none."""
-        if self._found is None or _ages(self._found):
+        found = self._found
+        if found is None or _ages(found):
             async with self._lock:
-                if self._found is None or _ages(self._found):
-                    await asyncio.to_thread(_guarded, self._load)
-        return _frozen(self._found)
+                found = self._found
+                if found is None or _ages(found):
+                    found = await asyncio.to_thread(_guarded, self._load)
+        return _frozen(found)
 
-    def forget(self) -> None:
-        """The store refused these as expired: run the whole chain again at the next call."""
-        self._found = self._session = None
+    def forget(self, refused: Credentials) -> None:
+        """The store refused these as expired: run the whole chain again at the next call, unless others have by now."""
+        if self._found is not None and _frozen(self._found) == refused:
+            self._found = self._session = None
 
     def _opened(self) -> Session:
         if self._session is None:
@@ -69,12 +72,13 @@ class Chain:
             self._session = botocore.session.Session(profile=self._profile)
         return self._session
 
-    def _load(self) -> None:
+    def _load(self) -> Any:
         found = self._found or self._opened().get_credentials()
         if found is None:
             raise AuthError("No AWS credentials were found", hint=_HINT)
         found.get_frozen_credentials()  # refreshes, if it must
         self._found = found
+        return found
 
     def _look_around(self) -> Surroundings:
         from botocore.configprovider import ConfiguredEndpointProvider

@@ -7,7 +7,7 @@ alone decides there. Whatever is not in the table is a `RemoteError`, retried on
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 
@@ -21,7 +21,9 @@ from bentosync.errors import (
     RemoteError,
     Throttled,
 )
+from bentosync.remote.contract import MissingRemote
 from bentosync.remote.s3 import documents
+from bentosync.remote.s3.signing import Credentials
 from bentosync.wire.exchange import Reply
 
 _EXPIRED = {"ExpiredToken", "ExpiredTokenException", "TokenRefreshRequired"}
@@ -36,7 +38,8 @@ _THROTTLED = {
 }
 _PASSING = {"InternalError", "RequestTimeout", "OperationAborted", "BadGateway", "GatewayTimeout"}
 _DAMAGED = {"BadDigest", "InvalidDigest", "XAmzContentChecksumMismatch", "XAmzContentSHA256Mismatch", "IncompleteBody"}
-_UNFIT = {"EntityTooSmall", "EntityTooLarge", "InvalidPart", "InvalidPartOrder", "KeyTooLongError"}
+_UPLOAD_GONE = {"NoSuchUpload", "InvalidPart"}
+_UNFIT = {"EntityTooSmall", "EntityTooLarge", "InvalidPartOrder", "KeyTooLongError"}
 _MOVED = {
     "PermanentRedirect",
     "TemporaryRedirect",
@@ -51,10 +54,6 @@ _CODES_BY_STATUS = {
 }  # fmt: skip
 _RETRY_AFTER_SECONDS_MAX = 24 * 3600.0
 _SKEW_SECONDS_MIN = 300.0
-
-
-class MissingBucket(NotFound):
-    """The bucket itself is not there: no answer about one of its objects."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,6 +93,14 @@ def fault(reply: Reply, *, now: datetime) -> Fault:
     )
 
 
+def without_secrets(found: Fault, credentials: Credentials | None) -> Fault:
+    """The same, if the store repeats in its message what it was sent."""
+    message = found.message
+    for secret in (credentials.secret_key, credentials.token, credentials.access_key) if credentials else ():
+        message = message.replace(secret, "…") if secret else message
+    return replace(found, message=message)
+
+
 def other_region(found: Fault) -> str | None:
     """The region the store sends us to, or None."""
     moved = found.code in _MOVED or found.status in (301, 307, 400)
@@ -119,11 +126,11 @@ def error(found: Fault, scene: Scene) -> BentoMLException:
     told = f"{found.code}, status {found.status}" + (f": {found.message}" if found.message else "")
     code, status = found.code, found.status
     if code == "NoSuchBucket":
-        return MissingBucket(
+        return MissingRemote(
             f"Bucket {scene.bucket} does not exist at {scene.host}", hint="check the URL, or make the bucket"
         )
-    if code == "NoSuchUpload":
-        return NotFound(f"The upload of {scene.what} does not exist any more", hint="start the upload again")
+    if code in _UPLOAD_GONE:
+        return NotFound(f"The upload of {scene.what}, or a part of it, is gone ({told})", hint="push again")
     if code in ("NoSuchKey", "NotFound") or status == 404:
         return NotFound(f"{scene.what} does not exist in bucket {scene.bucket}")
     if code in _EXPIRED:

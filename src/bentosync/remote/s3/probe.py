@@ -34,17 +34,20 @@ class Probe:
         self._folder = folder
         self._now = now
         self._answer: bool | None = None
+        self._key = f".bentosync-probe-{secrets.token_hex(8)}"
 
     async def honoured(self, remote: Remote, *, endpoint: str) -> bool:
         """Whether `remote`, reached at `endpoint`, honours both conditions."""
         if self._answer is None:
             path = self._path(f"{endpoint} {remote.properties.url}")
-            self._answer = self._recalled(path)
-            if not self._answer:
-                self._answer = await _ask(remote) or await _ask(remote)
-                if self._answer:
-                    self._remember(path)
+            self._answer = self._recalled(path) or await self._find_out(remote, path)
         return self._answer
+
+    async def _find_out(self, remote: Remote, path: Path | None) -> bool:
+        answer = await _ask(remote, self._key) or await _ask(remote, self._key)
+        if answer:
+            self._remember(path)
+        return answer
 
     def _path(self, subject: str) -> Path | None:
         if self._folder is None:
@@ -74,12 +77,10 @@ class Probe:
             os.replace(temporary, path)
 
 
-async def _ask(remote: Remote) -> bool:
-    key = f".bentosync-probe-{secrets.token_hex(8)}"
-    try:
-        outcomes = [await _outcome(remote, key, condition) for condition in (IfAbsent(), IfAbsent(), IfMatch(_NO_ETAG))]
-    finally:
-        await remote.delete(key)
+async def _ask(remote: Remote, key: str) -> bool:
+    await remote.delete(key)  # A probe that failed half-way, and is tried again, left it there.
+    outcomes = [await _outcome(remote, key, condition) for condition in (IfAbsent(), IfAbsent(), IfMatch(_NO_ETAG))]
+    await remote.delete(key)
     return outcomes == ["stored", "refused", "refused"]
 
 

@@ -19,6 +19,7 @@ from bentosync.remote.contract import (
     Entity,
     IfAbsent,
     IfMatch,
+    MissingRemote,
     Part,
     Properties,
     RangeSink,
@@ -28,7 +29,6 @@ from bentosync.remote.contract import (
 from bentosync.remote.s3 import documents
 from bentosync.remote.s3.address import Bucket
 from bentosync.remote.s3.client import Client, Operation
-from bentosync.remote.s3.faults import MissingBucket
 from bentosync.remote.s3.probe import Probe
 from bentosync.settings import NativeMode
 from bentosync.wire.exchange import Judge, Reply, Request, Sink, Wire
@@ -134,7 +134,7 @@ class S3Remote:
         headers = _conditional(condition) | self._announced(checksum)
         try:
             reply = await self._client.call(self._operation("PUT", key, headers=headers, body=data))
-        except MissingBucket:
+        except MissingRemote:
             raise
         except NotFound as error:
             if not isinstance(condition, IfMatch):
@@ -260,7 +260,7 @@ class S3Remote:
     async def _unless_gone(self, operation: Operation) -> None:
         try:
             await self._client.call(operation)
-        except MissingBucket:
+        except MissingRemote:
             raise
         except NotFound:
             return

@@ -11,6 +11,7 @@ from bentosync.cli.progress.choose import mode_for
 from bentosync.cli.progress.jsonlines import NAMES, JsonView
 from bentosync.cli.progress.plain import PlainView
 from bentosync.cli.progress.silent import SilentView
+from bentosync.cli.progress.view import opening
 from bentosync.settings import TerminalSettings
 from tests.cli.progress.story import MIB, TAG, Clock, progress, run, started
 
@@ -119,3 +120,8 @@ def test_where_it_stopped_is_known_once_the_plan_is() -> None:
 )
 def test_the_mode_follows_the_request_then_the_terminal(asked, quiet, is_terminal, environment, mode) -> None:
     assert mode_for(asked, quiet=quiet, is_terminal=is_terminal, environment=environment) == mode
+
+
+def test_a_number_of_files_that_nobody_knows_yet_is_not_called_zero() -> None:
+    begun = events.Started("import", "m:v1", "m.bentomodel", 0, 4 << 20, 0)
+    assert opening(begun) == "Importing m:v1 from m.bentomodel   4.00 MiB"

@@ -52,7 +52,8 @@ def opening(event: events.Started) -> str:
     verb, where = VERBS[event.operation]
     there = "there" if event.operation == "push" else "here"
     reused = f" ({amounts.brief(event.reused_bytes)} already {there})" if event.reused_bytes else ""
-    size = f"{amounts.plural(event.files, 'file')}, {amounts.brief(event.total_bytes)}"
+    files = f"{amounts.plural(event.files, 'file')}, " if event.files else ""  # an archive does not say beforehand
+    size = f"{files}{amounts.brief(event.total_bytes)}"
     place = f" {where} {event.remote}" if event.remote else ""
     return f"{verb} {event.tag}{place}   {size}{reused}"
 

@@ -52,7 +52,7 @@ class Digests:
     def describe(self, model: Model, *, progress: Progress) -> Manifest:
         """The manifest of a version as it lies there now."""
         known = self.record(model.tag)
-        with translated(f"reading {model.tag}"):
+        with translated(f"reading {model.tag}"), self._one_life(model.tag):
             described = proof.describe(Path(model.path), model.info, known, self._now_ns, progress)
         origin = known.origin if known is not None and known.manifest == described.manifest else None
         fresh = Record(described.manifest, described.stamps, origin)
@@ -134,6 +134,20 @@ class Digests:
         finally:
             if self._life(tag) == life:
                 self.note(tag, known)
+
+    @contextlib.contextmanager
+    def _one_life(self, tag: Tag) -> Iterator[None]:
+        """What is read in the block is one life of a version, not half of each of two; else `NotFound`."""
+        life = self._life(tag)
+        gone = NotFound(f"{tag} was deleted or replaced while it was read", hint="run the same command again")
+        try:
+            yield
+        except (BentoMLException, OSError) as error:
+            if life is None or self._life(tag) != life:
+                raise gone from error
+            raise
+        if self._life(tag) != life:
+            raise gone
 
     def _life(self, tag: Tag) -> int | None:
         """Tells one life of a version from the next."""

@@ -13,7 +13,7 @@ from datetime import UTC, datetime
 from typing import Literal
 
 from bentosync.blocking import in_thread
-from bentosync.errors import BentoMLException, Conflict, from_os_error
+from bentosync.errors import BentoMLException, Conflict, NotFound, from_os_error
 from bentosync.events import Finished
 from bentosync.manifest.values import Manifest
 from bentosync.remote.contract import Remote
@@ -119,6 +119,9 @@ class _Pull:
                 return None
             self._watch.phase(str(self._found.tag), "check")
             mine = await in_thread(self._store.describe, present)
+        except NotFound:
+            # Somebody deletes or replaces it this very moment, so there is no saying what will be there.
+            return None
         except BentoMLException:
             if damage_is_fine:
                 return None

@@ -28,6 +28,7 @@ from bentosync.sync import checkout as checking_out
 from bentosync.sync import delete as deleting
 from bentosync.sync import gc as collecting
 from bentosync.sync import heads, writing
+from bentosync.sync import plan as planning
 from bentosync.sync import prune as pruning
 from bentosync.sync import push as pushing
 from bentosync.sync import repair as repairing
@@ -406,4 +407,39 @@ async def checkout(
             watch=watch,
             force=force,
             verify=verify,
+        )
+
+
+async def plan_push(
+    tag: Tag | str,
+    *,
+    remote: str | None = None,
+    force: bool = False,
+    settings: Settings | None = None,
+    on_event: Observer = ignore,
+) -> planning.Plan:
+    """What `push` would send, without sending it. Raises as `push` would."""
+    settings = settings or configuration.load()
+    store = opened_store(settings)
+    model = store.get(tag)
+    async with opened_remote(configuration.choose_remote(settings, remote), settings, on_event) as target:
+        return await planning.plan_push(store, target, model, force=force)
+
+
+async def plan_pull(
+    tag: Tag | str,
+    *,
+    include: Sequence[str] = (),
+    exclude: Sequence[str] = (),
+    remote: str | None = None,
+    force: bool = False,
+    settings: Settings | None = None,
+    on_event: Observer = ignore,
+) -> planning.Plan:
+    """What `pull` (or `checkout`) would fetch, without fetching it. Raises as `pull` would."""
+    settings = settings or configuration.load()
+    selection = Selection(tuple(include), tuple(exclude))
+    async with opened_remote(configuration.choose_remote(settings, remote), settings, on_event) as source:
+        return await planning.plan_pull(
+            opened_store(settings), source, parse_reference(tag), selection=selection, force=force
         )

@@ -167,3 +167,32 @@ def test_a_pull_of_some_files_says_how_to_get_the_rest(pushed: World, invoke: In
     (report,) = json.loads(invoke("pull", "m", "--exclude", "*.safetensors", "--json").stdout)
     assert report["complete"] is False
     assert invoke("pull", "a", "b", "--to", "plain").exit_code == 2
+
+
+def test_a_dry_run_says_what_would_move_and_moves_nothing(world: World, invoke: Invoke) -> None:
+    world.model(size_bytes=3 << 20, shards=2)
+    push = invoke("push", "m", "--dry-run")
+    moved = r"^Would send 3\.0\d MiB of 3\.0\d MiB to file:///\S+ for m:v1 \(0 B already there\)$"
+    assert re.search(moved, push.stdout, re.MULTILINE), push.stdout
+    assert list(world.remote.iterdir()) == []
+    invoke("push", "m")
+    assert "Would send 0 B of 3.0" in invoke("push", "m", "--dry-run").stdout
+    assert "Would fetch 0 B of 3.0" in invoke("pull", "m", "--dry-run").stdout
+    invoke("delete", "-y", "m")
+    (plan,) = json.loads(invoke("pull", "m", "--dry-run", "--json").stdout)
+    assert (plan["move_bytes"], plan["reused_bytes"], plan["tag"]) == (plan["total_bytes"], 0, "m:v1")
+    assert not list(world.store.list())
+    assert invoke("pull", "m", "--include", "*-00001-*").exit_code == 0
+    (rest,) = json.loads(invoke("pull", "m", "--dry-run", "--json").stdout)
+    fetched = [file["path"] for file in rest["files"] if file["move_bytes"] == 0]
+    assert len(fetched) == 1
+    assert "-00001-" in fetched[0]
+
+
+def test_a_dry_run_conflicts_like_the_real_thing(pushed: World, invoke: Invoke) -> None:
+    invoke("delete", "-y", "m")
+    pushed.model(size_bytes=1 << 20, seed=5)
+    assert invoke("push", "m", "--dry-run").exit_code == 7
+    assert invoke("pull", "m:v1", "--dry-run").exit_code == 7
+    assert invoke("push", "m", "--dry-run", "--force").exit_code == 0
+    assert invoke("pull", "m:v1", "--dry-run", "--force").exit_code == 0

@@ -227,6 +227,15 @@ class Partial:
                     elif path not in files or not entry.is_file(follow_symlinks=False):
                         os.unlink(entry.path)
 
+    def glance(self) -> None:
+        """Take the claims from the disk as they are, unproven, and touch nothing: enough for a plan."""
+        try:
+            stored = (self.root / "bitmap").read_bytes()
+        except OSError:
+            return
+        if stored[: len(_MAGIC)] == _MAGIC and len(stored) == len(_MAGIC) + len(self._bits):
+            self._bits[:] = stored[len(_MAGIC) :]
+
     def claims(self, bit: int) -> bool:
         """Whether the block with this bit is claimed."""
         return bool(self._bits[bit >> 3] & (1 << (bit & 7)))

@@ -6,11 +6,11 @@ with what was asked for, so that a later pull of the whole version fetches only 
 
 from __future__ import annotations
 
-import asyncio
 import json
 from dataclasses import dataclass
 from pathlib import Path
 
+from bentosync.blocking import in_thread
 from bentosync.errors import from_os_error
 from bentosync.events import Finished
 from bentosync.remote.contract import Remote
@@ -72,7 +72,7 @@ async def checkout(
     if to is None:
         return CheckedOut(found.tag, source, complete, finished, None)
     try:
-        copied = await asyncio.to_thread(copy_files, source, to, entries, replace=force)
+        copied = await in_thread(copy_files, source, to, entries, replace=force)
     except OSError as error:
         raise from_os_error(error, f"copying {found.tag} to {to}") from error
     return CheckedOut(found.tag, to, complete, finished, copied)
@@ -95,7 +95,7 @@ async def _some(
     total = sum(entry.size for entry in found.manifest.files if entry.path in chosen)
     present = store.find(found.tag)
     if present is not None:
-        here = await asyncio.to_thread(store.describe, present)
+        here = await in_thread(store.describe, present)
         if here.card.content == found.manifest.card.content:
             watch.start(str(found.tag), url, files=len(chosen), total_bytes=total, reused_bytes=total)
             return Path(present.path), watch.finish("up-to-date", pin, moved=0, reused=total), True
@@ -104,7 +104,7 @@ async def _some(
     try:
         assembled = await assembly.run(partial)
         mark = json.dumps({"files": sorted(chosen), "format": 1}, ensure_ascii=False)
-        await asyncio.to_thread((partial.root / "selection.json").write_text, mark + "\n")
+        await in_thread((partial.root / "selection.json").write_text, mark + "\n")
     except OSError as error:
         raise from_os_error(error, f"pulling {found.tag}") from error
     seen.remember(url, found.tag, pin)

@@ -9,13 +9,13 @@ comes, because the world moves.
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 from collections.abc import Callable, Sequence
 from contextlib import AbstractAsyncContextManager, AsyncExitStack
 from dataclasses import dataclass, replace
 from datetime import datetime
 
+from bentosync.blocking import in_thread
 from bentosync.errors import BentoMLException, Busy
 from bentosync.remote.contract import Remote
 from bentosync.store import open_files
@@ -123,7 +123,7 @@ async def prune(store: Store, open_remote: OpenRemote, wanted: Wanted, *, now: f
     Raises:
         LocalIOError: The disk refuses.
     """
-    versions = await asyncio.to_thread(survey, store)
+    versions = await in_thread(survey, store)
     free, kept = rank(versions, now=now, min_age_seconds=wanted.min_age_seconds)
     left = {version.tag: version.size_bytes for version in versions}
     gone: list[Cached] = []
@@ -176,7 +176,7 @@ async def _take(store: Store, remotes: _Remotes, version: Cached, *, dry_run: bo
             there = await fetch(await remotes.at(record.origin.remote), tag, Reference(tag.name, tag.version, None))
             if there.manifest.digest != record.manifest.digest:
                 return f"{record.origin.remote} has another manifest under that name"
-            here = await asyncio.to_thread(store.describe, model)
+            here = await in_thread(store.describe, model)
         except BentoMLException as error:
             return f"not confirmed: {error.message}"
         if here.digest != record.manifest.digest:
@@ -187,7 +187,7 @@ async def _take(store: Store, remotes: _Remotes, version: Cached, *, dry_run: bo
         if open_files.look().any_below(store.layout.version_dir(tag)):
             return "open in a process"
         if not dry_run:
-            await asyncio.to_thread(store.delete, tag)
+            await in_thread(store.delete, tag)
     return None
 
 

@@ -7,9 +7,9 @@ place: a reader sees the damaged version or the whole one.
 
 from __future__ import annotations
 
-import asyncio
 import shutil
 
+from bentosync.blocking import in_thread
 from bentosync.errors import Conflict, NotFound, from_os_error
 from bentosync.events import Finished
 from bentosync.remote.contract import Remote
@@ -65,8 +65,8 @@ async def _rebuild(
     partial = Partial(store.layout.partial_dir(found.manifest.digest), found.manifest)
     assembly = Assembly(store, remote, found, settings=settings, watch=watch, strong=strong)
     assembled = await assembly.run(partial, seed=store.layout.version_dir(found.tag))
-    await asyncio.to_thread(store.publish, assembled.tree, found.manifest, replace=True, origin=known.origin)
-    await asyncio.to_thread(shutil.rmtree, partial.root, ignore_errors=True)
+    await in_thread(store.publish, assembled.tree, found.manifest, replace=True, origin=known.origin)
+    await in_thread(shutil.rmtree, partial.root, ignore_errors=True)
     reused = found.manifest.card.size - assembled.fetched
     return watch.finish(
         "done", found.manifest.pin, moved=assembled.fetched, reused=reused, refetched=assembled.refetched

@@ -9,7 +9,7 @@ from typing import Any, Literal
 import click
 
 from bentosync.cli import amounts
-from bentosync.cli.operation import each, report, summary, up_to_date, watched
+from bentosync.cli.operation import each, quietly, report, summary, up_to_date, watched
 from bentosync.cli.options import Command, complete_models
 from bentosync.cli.session import Session, pass_session
 from bentosync.errors import InvalidArgument
@@ -32,6 +32,7 @@ BENTO_FILES = ("bentofile.yaml", "pyproject.toml")
 )
 @click.option("--include", metavar="GLOB", multiple=True, help="Only files that match; *.json means sub-folders too.")
 @click.option("--exclude", metavar="GLOB", multiple=True, help="Not the files that match.")  # fmt: skip
+@click.option("--dry-run", is_flag=True, help="Say what would be fetched, and do nothing.")
 @pass_session
 def pull(
     session: Session,
@@ -41,6 +42,7 @@ def pull(
     to: Path | None,
     include: tuple[str, ...],
     exclude: tuple[str, ...],
+    dry_run: bool,
 ) -> None:
     """Fetch models from a remote into the local store.
 
@@ -48,6 +50,9 @@ def pull(
     already is not fetched again. With -q the only output is the path: vllm serve "$(bentosync pull -q llama3-8b)"
     A version of which only some files were fetched is not in the store's list; pulling it whole fetches the rest.
     """
+    if dry_run:
+        each(session, models, lambda model: _plan(session, model, include=include, exclude=exclude, force=force))
+        return
     if to is None and not include and not exclude:
         each(session, models, lambda model: pull_one(session, model, force=force, verify=verify))
         return
@@ -89,6 +94,15 @@ def pull_one(session: Session, model: str, *, force: bool, verify: Verify) -> di
         session.result(PULLED.format(tag=end.tag))
         session.say(summary(end))
     return {}
+
+
+def _plan(session: Session, model: str, **how: Any) -> dict[str, Any]:
+    from bentosync import aio
+    from bentosync.cli.planning import show
+
+    return show(
+        session, quietly(session, lambda view: aio.plan_pull(model, settings=session.settings, on_event=view, **how))
+    )
 
 
 def _check_out(session: Session, model: str, **how: Any) -> dict[str, Any]:

@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from bentosync.cli.operation import each, report, summary, up_to_date, watched
+from bentosync.cli.operation import each, quietly, report, summary, up_to_date, watched
 from bentosync.cli.options import Command, complete_models
 from bentosync.cli.session import Session, pass_session
 
@@ -19,13 +19,27 @@ PUSHED = 'Successfully pushed model "{tag}"'
 @click.option("-f", "--force", is_flag=True, help="Replace other content under the same tag on the remote.")
 @click.option("--single-writer", is_flag=True, default=None,
               help="Push to a remote that ignores conditional writes; nobody else may push there now.")  # fmt: skip
+@click.option("--dry-run", is_flag=True, help="Say what would be sent, and do nothing.")
 @pass_session
-def push(session: Session, models: tuple[str, ...], force: bool, single_writer: bool | None) -> None:
+def push(session: Session, models: tuple[str, ...], force: bool, single_writer: bool | None, dry_run: bool) -> None:
     """Send models from the local store to a remote.
 
     A push that was cut off goes on where it stopped. What the remote has already is not sent again.
     """
+    if dry_run:
+        each(session, models, lambda model: _plan(session, model, force=force))
+        return
     each(session, models, lambda model: push_one(session, model, force=force, single_writer=single_writer))
+
+
+def _plan(session: Session, model: str, *, force: bool) -> dict[str, Any]:
+    from bentosync import aio
+    from bentosync.cli.planning import show
+
+    return show(
+        session,
+        quietly(session, lambda view: aio.plan_push(model, force=force, settings=session.settings, on_event=view)),
+    )
 
 
 @click.command("push", cls=Command)

@@ -46,6 +46,14 @@ def test_the_default_remote_is_asked(remote: str, monkeypatch: pytest.MonkeyPatc
     assert bentosync.load_to_device("m:v1", "cpu")
 
 
+def test_the_only_configured_remote_needs_no_name(remote: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    config = tmp_path / "config/bentosync/config.toml"
+    config.parent.mkdir(parents=True)
+    config.write_text(f'[remote.nas]\nurl = "{remote}"\n')
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
+    assert bentosync.load_to_device("m:v1", "cpu")
+
+
 def test_a_name_alone_means_the_stores_latest_unless_refreshed(remote: str) -> None:
     bentosync.pull("m:v1", remote=remote)
     assert bentosync.load_to_device("m", "cpu", remote=remote).report.label == "m:v1"

@@ -99,7 +99,8 @@ def _version(text: str, settings: Settings, asked: _Asked) -> Resolved:
 
 def _local_or_pulled(text: str, reference: Reference, settings: Settings, asked: _Asked) -> Model:
     tag = Tag(reference.name, reference.version)
-    reachable = asked.remote is not None or settings.default_remote is not None
+    # As for a pull: the only remote there is needs no name.
+    reachable = asked.remote is not None or settings.default_remote is not None or len(settings.remotes) == 1
     if asked.refresh and reference.version is None:
         try:
             return _pulled(text, settings, asked)

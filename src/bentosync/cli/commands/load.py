@@ -21,9 +21,10 @@ from bentosync.tag import parse_reference
 @pass_session
 def load(session: Session, model: str, device: str, verify: str, strict: bool) -> None:
     """Load a model's tensors once and report how fast it went."""
+    ref = model if parse_reference(model).pin else session.store.get(model)  # a typo need not wait for torch
+
     from bentosync.loader.load import load_to_device
 
-    ref = model if parse_reference(model).pin else session.store.get(model)
     view = view_for(session)
     try:
         tensors = load_to_device(ref, device, verify=verify, strict=strict, on_event=view, settings=session.settings)

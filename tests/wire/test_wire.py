@@ -8,6 +8,7 @@ import socket
 import ssl
 import tracemalloc
 from collections.abc import AsyncIterator, Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -286,19 +287,27 @@ async def test_a_server_that_stops_reading_the_body_is_noticed(make: Make) -> No
 
 
 async def test_a_slow_line_is_not_silence(make: Make) -> None:
-    """The kernel takes megabytes of the body at once; what it has not delivered yet is no reply that is overdue."""
+    """The kernel takes megabytes of the body at once; while it still delivers them no reply is overdue."""
     size = 4 << 20
 
-    async def script(connection: Connection, received: Received) -> None:
-        connection.writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 32 << 10)
+    async def read_slowly(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
         left = size
         while left:
-            left -= len(await connection.reader.read(min(left, 64 << 10)))
-            await asyncio.sleep(0.01)
-        await connection.reply(b"all of it")
+            left -= len(await reader.read(min(left, 64 << 10)))
+            await asyncio.sleep(0.02)
+        await Connection(reader, writer).reply(b"all of it")
+        writer.close()
 
-    async with talk(make, script, read_body=False) as (wire, server):
-        reply = await wire.exchange(Request("PUT", server.url, body=[memoryview(pattern(size))]))
+    listening = socket.create_server(("127.0.0.1", 0))
+    listening.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 128 << 10)  # what it holds is not on the line any more
+    async with await asyncio.start_server(read_slowly, sock=listening):
+        wire = make(replace(FAST, stall_seconds=0.5))
+        try:
+            url = f"http://127.0.0.1:{listening.getsockname()[1]}/"
+            reply = await wire.exchange(Request("PUT", url, body=[memoryview(pattern(size))]))
+        finally:
+            await wire.aclose()
     assert reply.body == b"all of it"
 
 

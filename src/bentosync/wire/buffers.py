@@ -1,20 +1,26 @@
 """A request body made of buffers the caller owns: sent slice by slice, never joined, never after the call's end.
 
 aiohttp runs the body writer as a task of its own, times out only its reads, and cancels that task without waiting for
-it. Hence three measures here: every slice has its own stall time; the transport's buffer is kept empty, so that a
-written slice has left our memory for the kernel's; and `let_go` drops the transport at once, so that nothing can
-read the buffers after the exchange has returned.
+it. Hence four measures here: every slice has its own stall time; the transport's buffer is kept empty, so that a
+written slice has left our memory for the kernel's; the body counts as sent, and the wait for the reply begins, only
+when the kernel has little of it left (a slow line may need a minute for the megabytes that it takes at once); and
+`let_go` drops the transport at once, so that nothing can read the buffers after the exchange has returned.
 """
 
 from __future__ import annotations
 
 import asyncio
+import fcntl
+import struct
+import termios
 from collections.abc import Iterator, Sequence
 
 from aiohttp import Payload
 from aiohttp.abc import AbstractStreamWriter
 
 SLICE_BYTES = 256 << 10
+_UNACKNOWLEDGED_BYTES_MAX = 256 << 10
+_POLL_SECONDS = 0.01
 
 
 class Buffers(Payload):
@@ -40,7 +46,16 @@ class Buffers(Payload):
                 await writer.write(piece)
         async with asyncio.timeout(self._stall_seconds):
             await writer.drain()
+        await self._leave_the_kernel(transport)
         self._sent = True
+
+    async def _leave_the_kernel(self, transport: asyncio.WriteTransport) -> None:
+        left = _unacknowledged(transport)
+        while left > _UNACKNOWLEDGED_BYTES_MAX:
+            before = left
+            async with asyncio.timeout(self._stall_seconds):
+                while (left := _unacknowledged(transport)) >= before > 0:
+                    await asyncio.sleep(_POLL_SECONDS)
 
     def let_go(self) -> None:
         """Make sure that nothing reads the buffers any more; an unfinished body costs the connection."""
@@ -56,3 +71,12 @@ class Buffers(Payload):
             view = buffer.cast("B")
             for begin in range(0, len(view), SLICE_BYTES):
                 yield view[begin : begin + SLICE_BYTES]
+
+
+def _unacknowledged(transport: asyncio.WriteTransport) -> int:
+    """Bytes that the kernel took and the other side has not; 0 where that cannot be asked, or the socket is gone."""
+    socket = transport.get_extra_info("socket")
+    try:
+        return struct.unpack("i", fcntl.ioctl(socket.fileno(), termios.TIOCOUTQ, b"\0" * 4))[0]  # type: ignore[no-any-return]
+    except (OSError, AttributeError):
+        return 0

@@ -230,9 +230,7 @@ void Connection::pour() {
             return end(channel_->fault(), filled_);
         }
         if (progress.next != Progress::go) {
-            const std::size_t left = destination_.size() - filled_;
-            const std::size_t unseen = channel_->secure() ? record_bytes_max : 0;
-            expect(std::clamp<std::size_t>(left > unseen ? left - unseen : 1, 1, wake_bytes));
+            expect_rest();
             return arm_for(progress.next);
         }
         filled_ += progress.bytes;
@@ -260,7 +258,9 @@ void Connection::begin(Phase phase) {
     phase_ = phase;
     outcome_ = {};
     moved();
-    if (phase != Phase::filling) {
+    if (phase == Phase::filling) {
+        expect_rest();
+    } else {
         expect(1);
     }
     const bool at_once = phase == Phase::handshaking || phase == Phase::sending || channel_->holds_bytes();
@@ -280,6 +280,12 @@ void Connection::expect(std::size_t bytes) {
         setsockopt(channel_->fd(), SOL_SOCKET, SO_RCVLOWAT, &value, sizeof value);
         expected_ = bytes;
     }
+}
+
+void Connection::expect_rest() {
+    const std::size_t left = destination_.size() - filled_;
+    const std::size_t unseen = channel_->secure() ? record_bytes_max : 0;
+    expect(std::clamp<std::size_t>(left > unseen ? left - unseen : 1, 1, wake_bytes));
 }
 
 void Connection::end(Fault fault, std::size_t bytes) {

@@ -1,24 +1,76 @@
-"""The C++ core alone, under AddressSanitizer and UndefinedBehaviorSanitizer (native/tests/self_test.cpp)."""
+"""The C++ core alone, under sanitizers (native/tests)."""
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import shutil
+import ssl
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
+import trustme
+
+from tests.servers.raw import Connection, Received, serve
 
 ROOT = Path(__file__).parents[2]
+NEEDS_COMPILER = pytest.mark.skipif(
+    not (shutil.which("cmake") and shutil.which("c++")), reason="needs cmake and a C++ compiler"
+)
+NEEDS_LINUX = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="the receiver stands on epoll")
+SANITIZERS = ["address,undefined", "thread"]
 
 
-@pytest.mark.skipif(not (shutil.which("cmake") and shutil.which("c++")), reason="needs cmake and a C++ compiler")
-def test_every_way_is_right_and_reads_only_its_bytes(tmp_path: Path) -> None:
+@pytest.fixture(scope="module", params=SANITIZERS)
+def built(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder with the self-tests, built with one set of sanitizers."""
+    folder = tmp_path_factory.mktemp("sanitized")
     options = ["-DBENTOSYNC_MODULE=OFF", "-DBENTOSYNC_SELF_TEST=ON", "-DCMAKE_BUILD_TYPE=RelWithDebInfo"]
-    for command in (
-        ["cmake", "-S", str(ROOT), "-B", str(tmp_path), *options],
-        ["cmake", "--build", str(tmp_path)],
-        [str(tmp_path / "self_test")],
-    ):
-        done = subprocess.run(command, capture_output=True, text=True, check=False)
-        assert done.returncode == 0, done.stdout + done.stderr
-    assert "tables ok" in done.stdout
+    checked("cmake", "-S", str(ROOT), "-B", str(folder), *options, f"-DBENTOSYNC_SANITIZERS={request.param}")
+    checked("cmake", "--build", str(folder))
+    return folder
+
+
+def checked(*command: str) -> str:
+    """Run it; its output is the message if it fails."""
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+@NEEDS_COMPILER
+def test_every_way_is_right_and_reads_only_its_bytes(built: Path) -> None:
+    assert "tables ok" in checked(str(built / "self_test"))
+
+
+@NEEDS_COMPILER
+@NEEDS_LINUX
+def test_the_receiver_writes_only_where_and_while_it_may(built: Path) -> None:
+    assert "receiver ok" in checked(str(built / "receiver_test"))
+
+
+@NEEDS_COMPILER
+@NEEDS_LINUX
+async def test_the_receiver_over_tls_writes_only_where_and_while_it_may(built: Path, tmp_path: Path) -> None:
+    authority = trustme.CA()
+    authority.cert_pem.write_to_path(tmp_path / "ca.pem")
+    tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    authority.issue_cert("127.0.0.1").configure_cert(tls)
+    async with serve(numbered_bytes, tls=tls) as server:
+        command = [str(built / "receiver_test"), str(server.port), str(tmp_path / "ca.pem")]
+        driver = await asyncio.create_subprocess_exec(*command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+        output, _ = await driver.communicate()
+    assert driver.returncode == 0, output.decode()
+    assert b"receiver ok" in output
+
+
+async def numbered_bytes(connection: Connection, received: Received) -> None:
+    """As many bytes as the target says: every four of them are their position, in fours."""
+    size = int(received.target[1:])
+    await connection.send(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % size)
+    with contextlib.suppress(ConnectionError):
+        for begin in range(0, size, 1 << 16):
+            words = (word.to_bytes(4, "big") for word in range(begin // 4, (begin + (1 << 16)) // 4))
+            await connection.send(b"".join(words)[: size - begin])

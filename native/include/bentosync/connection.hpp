@@ -69,6 +69,7 @@ private:
     void arm(std::uint32_t events);
     void arm_for(Progress::Next next);
     void expect(std::size_t bytes);
+    void expect_rest();
     void end(Fault fault, std::size_t bytes = 0);
     bool refused();
     void moved() noexcept;

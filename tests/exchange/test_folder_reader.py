@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from bentosync.errors import InvalidArgument, InvalidModel
+from bentosync.errors import Conflict, InvalidArgument, InvalidModel
+from bentosync.events import Progress
 from bentosync.exchange.importing import import_model
 from bentosync.store.store import Store
 from tests.store.trees import listing, pattern, write
@@ -113,8 +114,13 @@ def test_empty_folders_and_execute_bits_are_kept(store: Store, folder: Path) -> 
     assert os.stat(model.path_of("run.sh")).st_mode & 0o7000 == 0
 
 
-def test_a_folder_of_everything_is_refused_before_it_is_read(store: Store, folder: Path) -> None:
+def test_a_folder_that_cannot_be_named_is_refused_before_it_is_read(store: Store, folder: Path) -> None:
+    write(folder, {"w": b"w"})
+    seen: list[object] = []
     with pytest.raises(InvalidArgument, match="does not say what it is called"):
-        write(folder, {"w": b"w"})
-        import_model(store, str(folder))
+        import_model(store, str(folder), on_event=seen.append)
+    import_model(store, str(folder), name="m:v1")
+    with pytest.raises(Conflict):
+        import_model(store, str(folder), name="m:v1", on_event=seen.append)
+    assert not [event for event in seen if isinstance(event, Progress)]
     assert list(store.layout.staging.iterdir()) == []

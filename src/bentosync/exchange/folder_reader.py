@@ -56,6 +56,11 @@ class FolderReader:
         """How many files there are."""
         return sum(not member.directory for member, _ in self._listed)
 
+    @property
+    def nameless(self) -> bool:
+        """Whether there is no model.yaml."""
+        return all(member.path != FILE_NAME for member, _ in self._listed)
+
     def members(self) -> Iterator[tuple[Member, Iterator[Bytes]]]:
         """Each member with its bytes."""
         for member, source in self._listed:

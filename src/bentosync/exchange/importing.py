@@ -117,31 +117,33 @@ class _Import:
     def _arrive(self, source: Source, root: Path, extractor: Extractor) -> Manifest | Model:
         """Write everything into `root`; the manifest of it, or the model that is there already and shall stay."""
         arrival: Arrival | None = None
-        tag: Tag | None = None
+        made: ModelInfo | None = None
+        decided: Tag | None = None
         for member, pieces in source.reader.members():
             if arrival is None:
                 body = source.reader.manifest
                 carried = None if body is None else decode.body(body)
-                tag = None if carried is None else _tag(carried)
-                shown = str(tag or self._asked or Path(self._path).name)
+                made = self._made_info() if source.nameless else None
+                decided = _tag(carried) if carried is not None else made.tag if made is not None else None
+                shown = str(decided or self._asked or Path(self._path).name)
                 self._watch.start(shown, files=source.files, total_bytes=source.total_bytes)
-                if tag is not None and (found := self._decide(tag, carried)) is not None:
+                if decided is not None and (found := self._decide(decided, carried)) is not None:
                     return found
                 if carried is not None:
                     _check_space(root, carried.card.size)
                 arrival = Arrival(root, extractor, carried, self._watch.advance)
             arrival.take(member, pieces)
-            if tag is None and arrival.info is not None:
-                tag = arrival.info.tag
-                if (found := self._decide(tag, None)) is not None:
+            if decided is None and arrival.info is not None:
+                decided = arrival.info.tag
+                if (found := self._decide(decided, None)) is not None:
                     return found
         if arrival is None:
             raise InvalidArgument(f"{self._path} is empty")
         if arrival.info is None:
-            info = self._made_info()
-            if (found := self._decide(info.tag, None)) is not None:
+            made = made or self._made_info()
+            if decided is None and (found := self._decide(made.tag, None)) is not None:
                 return found
-            arrival.add_model_yaml(info)
+            arrival.add_model_yaml(made)
         return arrival.manifest()
 
     def _decide(self, tag: Tag, carried: Manifest | None) -> Model | None:

@@ -22,11 +22,15 @@ _OPEN = os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """Something to read a model from. `files` is 0 where it is not known yet; `total_bytes` are those to be read."""
+    """Something to read a model from. `files` is 0 where it is not known yet; `total_bytes` are those to be read.
+
+    `nameless` says that there is certainly no model.yaml in it.
+    """
 
     reader: Reader
     files: int
     total_bytes: int
+    nameless: bool = False
 
 
 @contextmanager
@@ -56,7 +60,7 @@ def open_source(
             raise InvalidArgument(f"{path} is not {input_format}, it is {found}", hint="leave the format out")
         if found == "folder":
             folder = FolderReader(_snapshot(Path(path)), limits, progress)
-            yield Source(folder, folder.files, folder.total_bytes)
+            yield Source(folder, folder.files, folder.total_bytes, folder.nameless)
         else:
             yield Source(open_reader(fd, found, limits, progress), 0, status.st_size)
     finally:

@@ -68,7 +68,8 @@ def open_writer(output: Output, container: Container, *, compress: bool) -> Iter
             else:
                 yield _Packed(Compressing(output.write, _COMPRESS[container, compress], pool, threads))
         finally:
-            pool.shutdown(cancel_futures=True)
+            # After an error a piece of xz may run for seconds; nobody wants it any more.
+            pool.shutdown(wait=False, cancel_futures=True)
 
 
 class _Packed(TarWriter):

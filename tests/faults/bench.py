@@ -20,7 +20,7 @@ import os
 import re
 import threading
 import traceback
-from collections.abc import Callable, Coroutine, Iterator
+from collections.abc import Callable, Coroutine, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -197,6 +197,13 @@ class Bench:
         async with opened_remote(settings.remotes["r"], settings, watch, clock=self.clock) as remote:
             await pushing.push(store, remote, store.get(tag), settings=settings, watch=watch, force=force)
 
+    def create(self, tag: str, files: Mapping[str, bytes]) -> None:
+        """A version in a store of its own, which is the publisher from now on."""
+        self.publisher = self.root / "writer"
+        with Store(self.publisher).create(tag) as model:
+            for path, data in files.items():
+                Path(model.path, path).write_bytes(data)
+
     def settings(self, home: str) -> Settings:
         """What the publisher or a consumer is configured with."""
         return settings(
@@ -248,7 +255,7 @@ class Bench:
             kinds = ("staging", "trash", "quarantine", "partial") if done else ("staging", "trash", "quarantine")
             left = [path for kind in kinds for path in (state / kind).glob("*")]
             assert not left, f"left in the store: {left}"
-        assert {path.name for path in self.root.iterdir()} <= {"consumer", "aws"}, "a file outside the stores"
+        assert {path.name for path in self.root.iterdir()} <= {"consumer", "writer"}, "a file outside the stores"
 
     @contextmanager
     def _nothing_leaks(self) -> Iterator[None]:

@@ -77,7 +77,8 @@ def test_a_request_cut_while_it_is_sent_is_sent_again(fresh: Bench, operation: s
 
 @pytest.mark.parametrize("at", [0, MIB, 3 * MIB + 5])
 def test_a_chunked_body_that_ends_without_its_last_chunk_is_a_short_read(bench: Bench, at: int) -> None:
-    bench.server.inject("GetObject", Chunked(at=at), key=r"model\.bin", times=4)  # two workers are handed over to the full client first
+    # The direct wire hands a chunked reply over to the full client, which asks again: two workers, two tries each.
+    bench.server.inject("GetObject", Chunked(at=at), key=r"model\.bin", times=4)
     assert bench.pull().retried
 
 

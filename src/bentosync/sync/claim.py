@@ -14,7 +14,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
-from bentosync.errors import Conflict, NotFound, UnsafeInput
+from bentosync.errors import AuthError, Conflict, NotFound, UnsafeInput
+from bentosync.events import Observer, Warned, ignore
 from bentosync.remote import keys
 from bentosync.remote.contract import IfAbsent, IfMatch, Remote
 from bentosync.sync.documents import RECORD_BYTES_MAX, PushRecord
@@ -107,6 +108,7 @@ async def claim(
     owner: str,
     exclusive: bool,
     published: str | None = None,
+    observer: Observer = ignore,
     now: Now = utc_now,
 ) -> Claim:
     """Adopt the record of an interrupted push of the same files, or begin a new one.
@@ -115,11 +117,8 @@ async def claim(
     folder is whole and read from: it is never written again.
     """
     host = socket.gethostname()
-    async for stat in remote.list(keys.pushes_prefix(tag)):
-        parsed = keys.parse_push_record(stat.key)
-        if parsed is None or parsed.tag != tag or parsed.push_id == published:
-            continue
-        adopted = await _adopt(remote, stat.key, files, tag, owner=owner, host=host, exclusive=exclusive, now=now)
+    for key in await _records(remote, tag, published, observer):
+        adopted = await _adopt(remote, key, files, tag, owner=owner, host=host, exclusive=exclusive, now=now)
         if adopted is not None:
             return adopted
     record = PushRecord(keys.new_push_id(), str(tag.version), host, owner, _iso(now()), _iso(now()), files)
@@ -130,6 +129,19 @@ async def claim(
         # The id is random, so the record there is our own, stored by a write whose reply was lost.
         etag = (await remote.stat(key)).etag
     return Claim(remote, tag, record, etag, adopted=False, exclusive=exclusive, now=now)
+
+
+async def _records(remote: Remote, tag: Tag, published: str | None, observer: Observer) -> list[str]:
+    """Keys of the records of pushes of `tag`. Whoever may write but not list begins anew."""
+    found: list[str] = []
+    try:
+        async for stat in remote.list(keys.pushes_prefix(tag)):
+            parsed = keys.parse_push_record(stat.key)
+            if parsed is not None and parsed.tag == tag and parsed.push_id != published:
+                found.append(stat.key)
+    except AuthError as error:
+        observer(Warned(f"Interrupted pushes of {tag} cannot be looked for: {error.message}", error.hint))
+    return found
 
 
 async def _adopt(

@@ -36,8 +36,6 @@ from bentosync.sync.writing import exclusive
 from bentosync.tag import Reference
 from bentosync.transfer import engine, upload
 
-_FORMAT_MARKER = b'{"format":1}\n'
-
 
 async def push(
     store: Store,
@@ -75,33 +73,28 @@ class _Push:
         self._url = remote.properties.url
         self._settings = settings
         self._watch = watch
-        self._exclusive = True
+        self._publication = Publication(remote, model.tag, self._taken)
 
     async def run(self, *, force: bool, single_writer: bool) -> Finished:
         self._watch.phase(str(self._tag), "check")
-        existing = await self._existing()
+        existing = await self._publication.existing()
         if existing is not None and await self._is_current(existing):
             return await self._up_to_date(existing)
         if existing is not None and not force:
             raise self._taken(existing)
-        self._exclusive = await exclusive(self._remote, single_writer=single_writer, observer=self._watch)
+        self._publication.exclusive = await exclusive(self._remote, single_writer=single_writer, observer=self._watch)
         tree = await in_thread(scan, Path(self._model.path))
         paths.check_all((file.path for file in tree.files), tree.directories)
         files = tuple((file.path, file.size) for file in tree.files)
         published = existing.envelope.push_id if existing else None
         claimed = await claim(
-            self._remote, self._tag, files, owner=self._store.owner, exclusive=self._exclusive, published=published
-        )
+            self._remote, self._tag, files,
+            owner=self._store.owner, exclusive=self._publication.exclusive, published=published, observer=self._watch,
+        )  # fmt: skip
         async with engine.alongside(claimed.keep_alive()):
             tally = await self._send(tree, claimed)
         manifest = await in_thread(self._store.remember, self._model, tally.digested, tree.directories)
         return await self._publish(manifest, claimed, existing, tally)
-
-    async def _existing(self) -> Resolved | None:
-        try:
-            return await fetch(self._remote, self._tag, Reference(self._tag.name, self._tag.version, None))
-        except NotFound:
-            return None
 
     async def _is_current(self, existing: Resolved) -> bool:
         mine = await in_thread(self._store.describe, self._model)
@@ -117,7 +110,7 @@ class _Push:
         """What a push that died after its manifest left undone; who may only read leaves it so."""
         try:
             await pointer.advance(
-                self._remote, self._tag.name, Pointer.to(existing.manifest), exclusive=self._exclusive
+                self._remote, self._tag.name, Pointer.to(existing.manifest), exclusive=self._publication.exclusive
             )
             await self._remote.delete(keys.push_record_key(self._tag, existing.envelope.push_id))
         except AuthError:
@@ -142,7 +135,7 @@ class _Push:
             memory_bytes=self._settings.transfer.memory_bytes,
             uploads=await self._unfinished(claimed),
             resumed=claimed.adopted,
-            exclusive=self._exclusive,
+            exclusive=self._publication.exclusive,
             tally=tally,
             native=self._settings.native,
         )
@@ -177,62 +170,6 @@ class _Push:
         self, manifest: Manifest, claimed: Claim, existing: Resolved | None, tally: upload.Tally
     ) -> Finished:
         self._watch.phase(str(self._tag), "commit")
-        await claimed.confirm()
-        winner = await self._write_manifest(manifest, claimed.push_id, existing)
-        if winner is not None and winner.manifest.card.content != manifest.card.content:
-            raise self._taken(winner)
-        await pointer.advance(self._remote, self._tag.name, Pointer.to(manifest), exclusive=self._exclusive)
-        await self._mark_format()
-        await claimed.release()
-        # The winner may be this very push in an earlier life, whose manifest arrived after its death.
-        read_from = claimed.push_id if winner is None else winner.envelope.push_id
-        written = {claimed.push_id} | ({existing.envelope.push_id} if winner is None and existing else set())
-        for push_id in written - {read_from}:
-            await remove_push(self._remote, self._tag, push_id)
-        pin = manifest.pin if winner is None else winner.manifest.pin
+        pin = await self._publication.publish(manifest, claimed, existing)
         Seen(self._store.layout.state).remember(self._url, self._tag, pin)
         return self._watch.finish("done", pin, moved=tally.sent, reused=tally.reused)
-
-    async def _write_manifest(self, manifest: Manifest, folder: str, existing: Resolved | None) -> Resolved | None:
-        """Write the commit point; return the other manifest if another push was first, None if ours stands."""
-        write_id = secrets.token_hex(16)
-        envelope = Envelope(
-            folder, write_id, _word(_user()), _word(socket.gethostname()), datetime.now(UTC).isoformat()
-        )
-        condition: Condition = IfMatch(existing.etag) if existing else IfAbsent()
-        if not self._exclusive:
-            condition = None
-            if (now := await self._existing()) is not None and (existing is None or now.etag != existing.etag):
-                return now
-        key = keys.manifest_key(self._tag)
-        try:
-            await self._remote.write(key, encode.document(envelope, manifest), condition=condition)
-        except Conflict:
-            pass
-        else:
-            if self._exclusive:
-                return None
-        stands = await self._existing()
-        if stands is None:
-            raise Conflict(f"{key} was deleted while {self._tag} was being pushed", hint="push again")
-        # After a lost reply the write that won may be our own: its random id tells.
-        return None if stands.envelope.write_id == write_id else stands
-
-    async def _mark_format(self) -> None:
-        try:
-            await self._remote.stat(keys.FORMAT_MARKER)
-        except NotFound:
-            await self._remote.write(keys.FORMAT_MARKER, _FORMAT_MARKER)
-
-
-def _word(text: str) -> str:
-    """A name as the envelope takes it: printable ASCII, bounded."""
-    return "".join(c if c.isascii() and c.isprintable() else "?" for c in text)[:64] or "unknown"
-
-
-def _user() -> str:
-    """Who pushes, as far as the system knows: a random uid in a container has no name."""
-    try:
-        return getpass.getuser()
-    except (KeyError, OSError):
-        return "unknown"

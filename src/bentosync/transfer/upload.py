@@ -54,15 +54,40 @@ class Source:
 
 @dataclass(slots=True)
 class Tally:
-    """What an upload moved. `on_sent` is called as bytes are safely stored, `reused` counts those that already were.
+    """What an upload moved. `on_sent` is called as bytes are safely stored; it never hears of a byte twice.
 
     `digested` holds every file's entry and its stamp; None if that was too young to be remembered.
     """
 
     on_sent: Callable[[str, int], None]
-    sent: int = 0
-    reused: int = 0
     digested: dict[str, tuple[FileEntry, Stamp | None]] = field(default_factory=dict)
+    _sent: dict[str, int] = field(default_factory=dict)
+    _reused: dict[str, int] = field(default_factory=dict)
+    _told: dict[str, int] = field(default_factory=dict)
+
+    @property
+    def sent(self) -> int:
+        """Bytes that were sent."""
+        return sum(self._sent.values())
+
+    @property
+    def reused(self) -> int:
+        """Bytes that were stored already."""
+        return sum(self._reused.values())
+
+    def begin(self, path: str) -> None:
+        """A file is sent from its start, perhaps again: what an earlier try stored is gone."""
+        self._sent[path] = self._reused[path] = 0
+
+    def add(self, path: str, *, sent: int = 0, reused: int = 0) -> None:
+        """More bytes of the file at `path` are stored."""
+        self._sent[path] += sent
+        self._reused[path] += reused
+        stored = self._sent[path] + self._reused[path]
+        told = self._told.get(path, 0)
+        if stored > told or stored == 0:
+            self._told[path] = stored
+            self.on_sent(path, stored - told)
 
 
 class Uploader:
@@ -119,6 +144,7 @@ class Uploader:
 
     async def _send(self, source: Source) -> None:
         for restart in range(_RESTARTS_MAX + 1):
+            self._tally.begin(source.file.path)
             try:
                 with _Reading(source) as reading:
                     if source.file.size <= parts.part_bytes(source.file.size):
@@ -144,7 +170,7 @@ class Uploader:
             entry = reading.entry()
             stored = await self._stat(source.key) if self._resumed else None
             if stored is not None and await self._holds(stored, entry, checksum):
-                self._reuse(source, size)
+                self._tally.add(source.file.path, reused=size)
                 return
             if stored is not None:
                 await self._remote.delete(source.key)
@@ -154,7 +180,7 @@ class Uploader:
             except Conflict:
                 # Our folder is ours alone, so the object is most likely our own write whose reply was lost.
                 await self._expect(source, entry, checksum)
-            self._sent(source, size)
+            self._tally.add(source.file.path, sent=size)
 
     async def _send_parts(self, source: Source, reading: _Reading, *, fresh: bool) -> None:
         pieces = parts.parts(source.file.size)
@@ -163,7 +189,7 @@ class Uploader:
         if self._resumed and not earlier and (stored := await self._stat(source.key)) is not None:
             await in_thread(reading.skip_through, self._checksum)
             if await self._holds(stored, reading.entry(), reading.checksum_bytes(self._checksum)):
-                self._reuse(source, source.file.size)
+                self._tally.add(source.file.path, reused=source.file.size)
                 return
             await self._remote.delete(source.key)
             reading.restart()
@@ -200,10 +226,10 @@ class Uploader:
         try:
             if stored is not None and await in_thread(_same, stored, data, value):
                 done[number - 1] = stored
-                self._reuse(source, len(data))
+                self._tally.add(source.file.path, reused=len(data))
             else:
                 done[number - 1] = await self._remote.send_part(upload, number, [data], checksum=value)
-                self._sent(source, len(data))
+                self._tally.add(source.file.path, sent=len(data))
         finally:
             pool.give(buffer)
 
@@ -212,7 +238,11 @@ class Uploader:
         try:
             await self._remote.complete_upload(upload, done, checksum=checksum)
         except (Conflict, NotFound):
-            await self._expect(source, entry, checksum)
+            try:
+                await self._expect(source, entry, checksum)
+            except NotFound:
+                await self._remote.abort_upload(upload)  # it is there, but misses parts: nobody will go on with it
+                raise
         except IntegrityError:
             await self._remote.abort_upload(upload)
             raise
@@ -238,14 +268,6 @@ class Uploader:
             return await self._remote.stat(key)
         except NotFound:
             return None
-
-    def _sent(self, source: Source, count: int) -> None:
-        self._tally.sent += count
-        self._tally.on_sent(source.file.path, count)
-
-    def _reuse(self, source: Source, count: int) -> None:
-        self._tally.reused += count
-        self._tally.on_sent(source.file.path, count)
 
 
 class _Reading:

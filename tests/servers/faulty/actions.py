@@ -13,6 +13,7 @@ import gzip
 import termios
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
+from typing import ClassVar
 
 from tests.servers.faulty import documents
 from tests.servers.faulty.call import Call, Reply
@@ -27,6 +28,9 @@ Line = Connection
 @dataclass(frozen=True)
 class Action:
     """Nothing goes wrong."""
+
+    signed: ClassVar[bool] = True
+    """Whether the request's signature is checked first."""
 
     def request_bytes(self, length: int) -> int:
         """How much of the request's body is read."""
@@ -161,6 +165,8 @@ class StopReading(Action):
 class Answer(Action):
     """Refuses without executing: `status` with S3's <Error> `code`, or with no body if there is no code."""
 
+    signed: ClassVar[bool] = False
+
     status: int
     code: str = ""
     headers: Mapping[str, str] = field(default_factory=dict)
@@ -243,13 +249,13 @@ class Shifted(Action):
 
 @dataclass(frozen=True)
 class Gzip(Action):
-    """Compresses the body although identity was asked for; admits it in Content-Encoding if `honest`."""
+    """Wraps the body in gzip although identity was asked for; admits it in Content-Encoding if `honest`."""
 
     honest: bool = True
 
     def change(self, call: Call, reply: Reply) -> Reply:
         headers = dict(reply.headers) | ({"Content-Encoding": "gzip"} if self.honest else {})
-        return replace(reply, headers=headers, body=gzip.compress(bytes(reply.body), 1))
+        return replace(reply, headers=headers, body=gzip.compress(bytes(reply.body), 0))
 
 
 @dataclass(frozen=True)

@@ -111,9 +111,11 @@ class FaultyS3:
         asyncio.run_coroutine_threadsafe(self._hang_up(), self._loop).result(timeout=10)
 
     async def _hang_up(self) -> None:
-        for task in list(self._tasks):
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await asyncio.sleep(0.005)  # what was connected before is accepted now
+        while self._tasks:
+            for task in list(self._tasks):
+                task.cancel()
+            await asyncio.gather(*self._tasks, return_exceptions=True)
 
     async def _stop(self) -> None:
         self._server.close()
@@ -153,15 +155,16 @@ class FaultyS3:
 
     def _answer(self, call: Call, action: Action, *, whole: bool) -> Reply:
         now = datetime.now(UTC) + self.skew
-        wrong = refusal(call, self.keys, now) if whole else None
+        wrong = refusal(call, self.keys, now) if whole and action.signed else None
         if wrong is not None:
-            reply = Reply(wrong[0]) if call.method == "HEAD" else refused(*wrong)
+            reply = refused(*wrong, more=f"<Region>{self.keys.region}</Region>")
         elif call.bucket != BUCKET:
             reply = refused(404, "NoSuchBucket")
         else:
             reply = action.change(call, action.execute(call, self.bucket, self.page))
         if call.method == "HEAD":
-            reply = replace(reply, body=b"", length=len(reply.body) if reply.length is None else reply.length)
+            shown = reply.status < 300 or reply.length is not None
+            reply = replace(reply, body=b"", length=reply.length if shown else 0)
         return replace(reply, headers={"Date": format_datetime(now, usegmt=True), **reply.headers})
 
 

@@ -86,6 +86,15 @@ def test_pushing_again_heals_a_pointer_that_was_lost_or_broken(scene: Scene) -> 
         assert b'"version":"v1"' in scene.read_object("models/m/latest")
 
 
+def test_a_lost_pointer_is_healed_to_the_newest_version_and_not_to_the_one_just_pushed(scene: Scene) -> None:
+    scene.create("m:older", {"a": b"older"})
+    scene.create("m:newer", {"a": b"newer"})
+    scene.push("m:newer")
+    scene.delete_object("models/m/latest")
+    scene.push("m:older")
+    assert b'"version":"newer"' in scene.read_object("models/m/latest")
+
+
 def test_unknown_names_and_versions_are_not_found(scene: Scene) -> None:
     scene.create("m:v1")
     scene.push("m:v1")

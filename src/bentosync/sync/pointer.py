@@ -6,7 +6,9 @@ foreign tools may spell the same moment with another offset.
 
 from __future__ import annotations
 
-from bentosync.errors import Conflict, NotFound, UnsafeInput
+from bentosync.errors import AuthError, Conflict, NotFound, UnsafeInput
+from bentosync.manifest import decode
+from bentosync.manifest.rules import MANIFEST_BYTES_MAX
 from bentosync.remote import keys
 from bentosync.remote.contract import Condition, IfAbsent, IfMatch, Remote
 from bentosync.sync import heads
@@ -56,7 +58,9 @@ async def advance(remote: Remote, name: str, pointer: Pointer, *, exclusive: boo
             current, etag = None, (await remote.stat(key)).etag
         else:
             etag = current[1] if current else None
-        if current and not await _gives_way(remote, name, current[0], pointer):
+        if current is None:
+            pointer = await _or_newest(remote, name, pointer)
+        elif not await _gives_way(remote, name, current[0], pointer):
             return
         try:
             await remote.write(key, pointer.encode(), condition=_if_unchanged(etag) if exclusive else None)
@@ -64,6 +68,20 @@ async def advance(remote: Remote, name: str, pointer: Pointer, *, exclusive: boo
         except Conflict:
             continue
     raise Conflict(f"{key} changed on each of {_TRIES_MAX} tries", hint="push again in a moment")
+
+
+async def _or_newest(remote: Remote, name: str, new: Pointer) -> Pointer:
+    """What `latest` should name when no pointer says it: `new`, or a version on the remote that is newer."""
+    try:
+        listed = await newest(remote, name)
+        if listed is None or listed.version == new.version:
+            return new
+        entity = await remote.read(keys.manifest_key(listed), bytes_max=MANIFEST_BYTES_MAX)
+        _, manifest = decode.document(entity.data, name=name, version=listed.version)
+    except (AuthError, NotFound, UnsafeInput):
+        return new  # it may not be listed, or has just gone
+    other = Pointer.to(manifest)
+    return other if instant(other.created) > instant(new.created) else new
 
 
 def _if_unchanged(etag: str | None) -> Condition:

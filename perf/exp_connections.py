@@ -1,0 +1,47 @@
+"""How many requests in flight? Near the store, 20 ms away, at 60 MB/s a connection, where more than 8 are refused.
+
+More than the source can feed cost CPU and buy nothing; fewer leave a far or slow store idle. A fixed number is right in
+one weather at most: what this sweep finds best is what the controller's total is compared with (goal: 1.3 times).
+
+    python -m perf.exp_connections --size 1GiB --rounds 3
+"""
+
+from __future__ import annotations
+
+import argparse
+import tempfile
+from pathlib import Path
+
+from perf.experiment import Setting, sweep
+from perf.model import Shape, parse_size
+
+WEATHERS: dict[str, dict[str, str]] = {
+    "near": {},
+    "20 ms away": {"round-trip": "0.02"},
+    "60 MB/s a connection": {"rate-connection": "60e6"},
+    "503 above 8": {"slow-down-above": "8"},
+    "30 % 503": {"refuse-share": "0.3"},
+    "one stalled stream": {"stall-nth": "5"},
+}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--size", type=parse_size, default=1 << 30)
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--values", nargs="+", type=int, default=[1, 2, 4, 8, 16, 32, 64])
+    parser.add_argument("--weathers", nargs="+", choices=list(WEATHERS), default=list(WEATHERS))
+    parser.add_argument("--way", choices=["pull", "push"], default="pull")
+    parser.add_argument("--folder", type=Path)
+    arguments = parser.parse_args()
+    settings = [Setting(str(n), {"jobs": n}, {}) for n in arguments.values]
+    weathers = {name: WEATHERS[name] for name in arguments.weathers}
+    shape = Shape(arguments.size, shards=2, small=0)
+    with tempfile.TemporaryDirectory(dir=arguments.folder) as folder:
+        best = sweep(Path(folder), shape, arguments.way, settings, rounds=arguments.rounds, weathers=weathers)
+    for weather, value in best.items():
+        print(f"{weather}: fastest with {value} in flight")
+
+
+if __name__ == "__main__":
+    main()

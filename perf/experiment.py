@@ -1,0 +1,91 @@
+"""One constant, several values, everything else as it is: what the `exp_*` scripts share.
+
+A value is tried in a fresh process against a fresh null server, values in a new random order in every round. The best
+one, and all that cannot be told from it, are the answer: of those, the experiment's own reason chooses.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import statistics
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from perf import model, process, side_by_side
+from perf.null_server import BUCKET, serve
+
+# Runs our own operation with settings and module constants that no user can set. argv: operation, settings, constants
+# (both JSON; constants as "module:NAME").
+_CHILD = """
+import dataclasses, importlib, json, sys
+import bentosync
+from bentosync.settings import load
+operation, settings, constants = sys.argv[1], json.loads(sys.argv[2]), json.loads(sys.argv[3])
+for name, value in constants.items():
+    module, _, constant = name.partition(":")
+    setattr(importlib.import_module(module), constant, value)
+loaded = load.load()
+transfer = dataclasses.replace(loaded.transfer, **settings)
+getattr(bentosync, operation)("m:v1", settings=dataclasses.replace(loaded, transfer=transfer))
+"""
+
+
+@dataclass(frozen=True)
+class Setting:
+    """A value under trial: fields of `TransferSettings`, and constants by `module:NAME`."""
+
+    label: str
+    transfer: Mapping[str, int]
+    constants: Mapping[str, int]
+
+
+def transfer_seconds(
+    workspace: side_by_side.Workspace, way: side_by_side.Way, setting: Setting, conditions: Mapping[str, str]
+) -> tuple[float, float]:
+    """Wall and CPU seconds of one push or pull with that setting."""
+    side_by_side.Ours(workspace).prepare(side_by_side.Case(way, False, False))
+    home = workspace.target if way == "pull" else workspace.publisher
+    with serve(workspace.served if way == "pull" else None, conditions=conditions) as server:
+        environment = {
+            "PATH": os.environ["PATH"], "HOME": str(workspace.root), **server.environment,
+            "BENTOML_HOME": str(home), "BENTOSYNC_REMOTE": f"s3://{BUCKET}/{side_by_side.REMOTE_PREFIX}",
+            "BENTOSYNC_CACHE_DIR": str(workspace.cache),
+        }  # fmt: skip
+        words = [sys.executable, "-c", _CHILD, way, json.dumps(setting.transfer), json.dumps(setting.constants)]
+        used = process.run(words, environment, log=workspace.log)
+    return used.seconds, used.cpu_seconds
+
+
+def sweep(
+    folder: Path, shape: model.Shape, way: side_by_side.Way, settings: Sequence[Setting], *, rounds: int,
+    weathers: Mapping[str, Mapping[str, str]],
+) -> dict[str, str]:  # fmt: skip
+    """Print a line for each weather and setting; the best label in each weather."""
+    workspace = side_by_side.Workspace(folder)
+    workspace.fill(shape)
+    answers = {}
+    for weather, conditions in weathers.items():
+        taken: dict[str, list[tuple[float, float]]] = {setting.label: [] for setting in settings}
+        draw = random.Random(1)
+        for _ in range(rounds):
+            for setting in draw.sample(settings, len(settings)):
+                taken[setting.label].append(transfer_seconds(workspace, way, setting, conditions))
+        answers[weather] = show(weather, way, taken, shape.payload_bytes)
+    return answers
+
+
+def show(weather: str, way: str, taken: Mapping[str, Sequence[tuple[float, float]]], size: int) -> str:
+    """Print what was found as JSON lines; the label with the least median wall time."""
+    medians = {}
+    for label, runs in taken.items():
+        seconds = [run[0] for run in runs]
+        medians[label] = statistics.median(seconds)
+        row = {"weather": weather, "way": way, "value": label, "runs": len(runs), "seconds": round(medians[label], 3),
+               "min": round(min(seconds), 3), "max": round(max(seconds), 3),
+               "cpu_s_per_gib": round(statistics.median(run[1] for run in runs) / size * (1 << 30), 3)}  # fmt: skip
+        print(json.dumps(row), flush=True)
+    return min(medians, key=lambda label: medians[label])

@@ -1,0 +1,85 @@
+"""Every script runs, in a tiny size: what they measure is not looked at, that they still work is."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+
+pytestmark = pytest.mark.skipif(
+    shutil.which("c++") is None, reason="NOT TESTED: no C++ compiler; run scripts/bootstrap"
+)
+
+
+def script(name: str, *words: str) -> str:
+    done = subprocess.run(
+        [sys.executable, "-m", f"perf.{name}", *words], cwd=ROOT, capture_output=True, text=True, timeout=100
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+def lines(path: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in path.read_text().splitlines()]
+
+
+@pytest.fixture(scope="module")
+def pulled(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("perf") / "pull.jsonl"
+    script("bench_pull", "--size", "2MiB", "--pairs", "1", "--rivals", "--durable", "yes", "--out", str(out))
+    return out
+
+
+def test_a_pull_is_measured_over_http_and_tls_with_the_machines_facts(pulled: Path) -> None:
+    first, *runs = lines(pulled)
+    assert {"cpu", "cores", "kernel", "python", "openssl", "commit", "versions"} <= set(first["machine"])
+    assert [run["scheme"] for run in runs] == ["http", "https"]
+    assert all(run["arm"] == "bentosync" and run["user_seconds"] > 0 and run["rss_bytes"] > 0 for run in runs)
+
+
+def test_a_push_is_measured_with_and_without_remembered_digests(tmp_path: Path) -> None:
+    out = tmp_path / "push.jsonl"
+    script("bench_push", "--size", "2MiB", "--pairs", "1", "--rivals", "--schemes", "http", "--out", str(out))
+    assert {run["arm"] for run in lines(out)[1:]} == {"bentosync", "bentosync, digests known"}
+
+
+def test_small_files_are_measured_both_ways_beside_a_rival(tmp_path: Path) -> None:
+    out = tmp_path / "small.jsonl"
+    table = script("bench_small", "--small", "30", "--pairs", "1", "--rivals", "s5cmd", "--schemes", "http",
+                   "--durable", "no", "--out", str(out))  # fmt: skip
+    ways = {(run["way"], run["arm"]) for run in lines(out)[1:] if "seconds" in run}
+    assert {("pull", "bentosync"), ("pull", "s5cmd"), ("push", "bentosync"), ("push", "s5cmd")} <= ways
+    assert "files/s" in table
+
+
+def test_a_baseline_compared_with_itself_is_the_same(pulled: Path) -> None:
+    assert " same |" in script("compare", str(pulled), str(pulled))
+
+
+def test_a_chart_is_drawn(pulled: Path, tmp_path: Path) -> None:
+    pytest.importorskip("matplotlib", reason="matplotlib is in the bench extra")
+    script("chart", str(pulled), "--out", str(tmp_path / "chart.svg"))
+    assert (tmp_path / "chart.svg").stat().st_size > 1000
+
+
+def test_rivals_are_listed() -> None:
+    assert "s3torchconnector" in script("rivals")
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("exp_part_size", ["--values", "8"]),
+        ("exp_connections", ["--values", "4", "--weathers", "20 ms away", "503 above 8"]),
+        ("exp_buffer", ["--values", "256"]),
+    ],
+)
+def test_an_experiment_prints_its_answer(name: str, words: list[str]) -> None:
+    assert "fastest with" in script(name, "--size", "2MiB", "--rounds", "1", *words)

@@ -208,6 +208,17 @@ def test_a_damaged_object_is_named_and_nothing_is_published(scene: Scene) -> Non
     assert scene.finished().reused_bytes > 0, "what was proven before the damage is kept"
 
 
+def test_pushing_again_mends_a_version_whose_files_are_gone_from_the_remote(scene: Scene) -> None:
+    scene.create("m:v1")
+    scene.push("m:v1")
+    damaged = next(key for key in scene.keys("files/m/") if key.endswith("model.bin"))
+    scene.delete_object(damaged)
+    mended = scene.push("m:v1")
+    assert mended.outcome == "done"
+    assert tree_of(scene.pull("m:v1")) == tree_of(scene.store("publisher").get("m:v1"))
+    assert len({key.split("/")[2] for key in scene.keys("files/m/")}) == 1
+
+
 def test_a_swapped_or_broken_manifest_is_refused(scene: Scene) -> None:
     scene.create("m:v1")
     scene.create("n:v1", {"a": b"n"})

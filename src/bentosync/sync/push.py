@@ -6,20 +6,16 @@ already (it hashed them at `create`, and their stamps still hold) only the check
 
 from __future__ import annotations
 
-import getpass
-import secrets
-import socket
 from collections.abc import Mapping
-from datetime import UTC, datetime
 from pathlib import Path
 
 from bentosync.blocking import in_thread
-from bentosync.errors import AuthError, Conflict, NotFound, from_os_error
-from bentosync.events import Finished
-from bentosync.manifest import encode, paths
-from bentosync.manifest.values import Envelope, Manifest
+from bentosync.errors import AuthError, Conflict, from_os_error
+from bentosync.events import Finished, Warned
+from bentosync.manifest import paths
+from bentosync.manifest.values import Manifest
 from bentosync.remote import keys
-from bentosync.remote.contract import Condition, IfAbsent, IfMatch, Remote, Upload
+from bentosync.remote.contract import Remote, Upload
 from bentosync.settings import Settings
 from bentosync.store.model import Model
 from bentosync.store.seen import Seen
@@ -27,13 +23,12 @@ from bentosync.store.store import Store
 from bentosync.store.tree import Tree, scan
 from bentosync.sync import pointer
 from bentosync.sync.claim import Claim, claim
-from bentosync.sync.delete import remove_push
 from bentosync.sync.documents import Pointer
-from bentosync.sync.resolve import Resolved, fetch
+from bentosync.sync.publication import Publication
+from bentosync.sync.resolve import Resolved
 from bentosync.sync.turn import turn
 from bentosync.sync.watch import Watch
 from bentosync.sync.writing import exclusive
-from bentosync.tag import Reference
 from bentosync.transfer import engine, upload
 
 
@@ -79,8 +74,10 @@ class _Push:
         self._watch.phase(str(self._tag), "check")
         existing = await self._publication.existing()
         if existing is not None and await self._is_current(existing):
-            return await self._up_to_date(existing)
-        if existing is not None and not force:
+            if await self._is_whole(existing):
+                return await self._up_to_date(existing)
+            self._watch(Warned(f"{self._tag} on {self._url} lacks some of its files: they are sent again"))
+        elif existing is not None and not force:
             raise self._taken(existing)
         self._publication.exclusive = await exclusive(self._remote, single_writer=single_writer, observer=self._watch)
         tree = await in_thread(scan, Path(self._model.path))
@@ -99,6 +96,15 @@ class _Push:
     async def _is_current(self, existing: Resolved) -> bool:
         mine = await in_thread(self._store.describe, self._model)
         return mine.card.content == existing.manifest.card.content
+
+    async def _is_whole(self, existing: Resolved) -> bool:
+        """Whether every file lies on the remote at its size; without the permission to list, that is believed."""
+        prefix = keys.folder_prefix(self._tag, existing.envelope.push_id)
+        try:
+            sizes = {stat.key: stat.size async for stat in self._remote.list(prefix)}
+        except AuthError:
+            return True
+        return all(sizes.get(existing.key(entry.path)) == entry.size for entry in existing.manifest.files)
 
     async def _up_to_date(self, existing: Resolved) -> Finished:
         card = existing.manifest.card

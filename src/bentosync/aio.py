@@ -25,6 +25,7 @@ from bentosync.settings import Settings
 from bentosync.store.model import Model
 from bentosync.store.proof import Strength
 from bentosync.sync import checkout as checking_out
+from bentosync.sync import copy as copying
 from bentosync.sync import delete as deleting
 from bentosync.sync import gc as collecting
 from bentosync.sync import heads, writing
@@ -442,4 +443,48 @@ async def plan_pull(
     async with opened_remote(configuration.choose_remote(settings, remote), settings, on_event) as source:
         return await planning.plan_pull(
             opened_store(settings), source, parse_reference(tag), selection=selection, force=force
+        )
+
+
+async def copy(
+    tag: Tag | str,
+    *,
+    source: str,
+    target: str,
+    force: bool = False,
+    single_writer: bool | None = None,
+    settings: Settings | None = None,
+    on_event: Observer = ignore,
+) -> Finished:
+    """Copy a version from one remote to another through this machine's memory; the copy has the same pin.
+
+    Args:
+        tag: `name[:version][@b3:…]`; a name means the source's latest.
+        source: A configured remote's name, or a URL.
+        target: The other one.
+        force: Replace other content under the same name on the target.
+        single_writer: Go on although the target ignores conditional writes.
+        settings: Everything from environment and config files, if not to be read now.
+        on_event: Is told what happens (`bentosync.events`).
+
+    Raises:
+        NotFound: The source has no such version, or a remote is not configured.
+        Conflict, IntegrityError, AuthError, NetworkError: See `bentosync.errors`.
+    """
+    settings = settings or configuration.load()
+    chosen = configuration.choose_remote(settings, target)
+    watch = Watch(on_event, "copy")
+    async with (
+        opened_remote(configuration.choose_remote(settings, source), settings, watch) as origin,
+        opened_remote(chosen, settings, watch) as destination,
+    ):
+        return await copying.copy(
+            opened_store(settings),
+            origin,
+            destination,
+            parse_reference(tag),
+            settings=settings,
+            watch=watch,
+            force=force,
+            single_writer=chosen.single_writer if single_writer is None else single_writer,
         )

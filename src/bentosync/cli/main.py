@@ -27,6 +27,7 @@ COMMANDS = {
     "export": Lazy(f"{_COMMANDS}.export_model:export", "Write a model to an archive or a folder."),
     "import": Lazy(f"{_COMMANDS}.import_model:import_models", "Read archives or folders into the local store."),
     "verify": Lazy(f"{_COMMANDS}.verify:verify", "Check the files of models against their digests."),
+    "copy": Lazy(f"{_COMMANDS}.copy:copy", "Copy a model from one remote to another."),
     "cache": Lazy(f"{_COMMANDS}.cache:cache", "Show what the store holds, and make room in it."),
     "gc": Lazy(f"{_COMMANDS}.gc:gc", "Remove what interrupted work left behind."),
     "load": Lazy(f"{_COMMANDS}.load:load", "Load a model's tensors once and report how fast it went."),

@@ -65,7 +65,7 @@ def each(session: Session, targets: Sequence[str], act: Callable[[str], dict[str
 
 def summary(end: Finished) -> str:
     """`  sent 955.4 MiB, reused 212.0 MiB, 0 retries, 1.6s (597 MiB/s)`: what moved and what did not have to."""
-    word = "sent" if end.operation == "push" else "received"
+    word = {"push": "sent", "copy": "copied"}.get(end.operation, "received")
     parts = [f"{word} {amounts.brief(end.moved_bytes)}", f"reused {amounts.brief(end.reused_bytes)}"]
     if end.refetched_bytes:
         parts.append(f"refetched {amounts.brief(end.refetched_bytes)}")

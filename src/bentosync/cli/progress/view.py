@@ -50,7 +50,7 @@ class View(ABC):
 def opening(event: events.Started) -> str:
     """`Pulling m:v from s3://b   9 files, 16.1 GiB (6.0 GiB already here)`; a load has no remote."""
     verb, where = VERBS[event.operation]
-    there = "there" if event.operation == "push" else "here"
+    there = "there" if event.operation in ("push", "copy") else "here"
     reused = f" ({amounts.brief(event.reused_bytes)} already {there})" if event.reused_bytes else ""
     files = f"{amounts.plural(event.files, 'file')}, " if event.files else ""  # an archive does not say beforehand
     size = f"{files}{amounts.brief(event.total_bytes)}"

@@ -1,0 +1,248 @@
+"""From one remote to another without touching the disk: part by part, each block proven on its way through memory.
+
+A part is fetched into a buffer from a bounded pool, proven against the manifest, checksummed and sent from there. What
+the target holds already (an interrupted copy) counts only after it was read back and proven the same way.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from bentosync.blocking import in_thread
+from bentosync.errors import Conflict, IntegrityError, NotFound
+from bentosync.manifest.digests import block_digest, leaf_digest
+from bentosync.manifest.values import BLOCK_BYTES, LEAF_BYTES, FileEntry
+from bentosync.native.checksum import Checksum
+from bentosync.native.checksum import named as checksum_named
+from bentosync.remote.contract import IfAbsent, Part, Remote, Upload
+from bentosync.transfer import engine, parts
+from bentosync.transfer.pool import BufferPool
+from bentosync.transfer.upload import Tally
+
+_FILES_AT_ONCE = 4
+
+
+@dataclass(frozen=True, slots=True)
+class Passage:
+    """A file on its way: its digests, where it lies, where it goes."""
+
+    entry: FileEntry
+    source_key: str
+    target_key: str
+
+
+class ProvenPart:
+    """A range sink that keeps a part in memory and proves it unit by unit; implements `remote.contract.RangeSink`.
+
+    `start` lies on a leaf edge, `memory` is as long as the part. `filled` raises `IntegrityError` (retryable) when a
+    unit's digest does not match.
+    """
+
+    def __init__(self, entry: FileEntry, start: int, memory: memoryview, *, strong: bool) -> None:
+        self._entry = entry
+        self._start = start
+        self._memory = memory
+        self._strong = strong
+        self._unit = LEAF_BYTES if strong else BLOCK_BYTES
+        self._filled = 0
+        self._proven = 0
+
+    def buffer(self) -> memoryview:
+        """The rest of the part."""
+        return self._memory[self._filled :]
+
+    def filled(self, count: int) -> None:
+        """Count bytes in; prove every unit that is whole."""
+        self._filled += count
+        while (end := min(self._proven + self._unit, len(self._memory))) <= self._filled and self._proven < end:
+            self._prove(self._memory[self._proven : end], self._start + self._proven)
+            self._proven = end
+
+    def rewind(self) -> int:
+        """Drop what is not proven."""
+        self._filled = self._proven
+        return self._proven
+
+    def _prove(self, unit: memoryview, offset: int) -> None:
+        for begin in range(0, len(unit), BLOCK_BYTES):
+            data = unit[begin : begin + BLOCK_BYTES]
+            if block_digest(data) != self._entry.block_digest((offset + begin) // BLOCK_BYTES):
+                raise self._differs(offset + begin, len(data))
+        if self._strong and leaf_digest(unit) != self._entry.leaf_digest(offset // LEAF_BYTES):
+            raise self._differs(offset, len(unit))
+
+    def _differs(self, offset: int, length: int) -> IntegrityError:
+        return IntegrityError(
+            f"{self._entry.path}: bytes {offset}..{offset + length} arrived, but their digest is not the manifest's",
+            retryable=True,
+        )
+
+
+class Relay:
+    """Copies files between two remotes. One instance per copy.
+
+    Args:
+        memory_bytes: Bound of the part buffers, for each size of part.
+        strong: Prove BLAKE3 as well as XXH3.
+        exclusive: Whether the target honours conditions.
+        resumed: Whether an earlier try may have stored whole files.
+    """
+
+    def __init__(
+        self,
+        source: Remote,
+        target: Remote,
+        *,
+        memory_bytes: int,
+        strong: bool,
+        exclusive: bool,
+        resumed: bool,
+        tally: Tally,
+    ) -> None:
+        self._source = source
+        self._target = target
+        self._memory_bytes = memory_bytes
+        self._strong = strong
+        self._exclusive = exclusive
+        self._resumed = resumed
+        self._tally = tally
+        self._pools: dict[int, BufferPool] = {}
+        self._etags: dict[str, str] = {}
+        name = target.properties.checksum
+        self._checksum = checksum_named(name) if name else None
+
+    async def run(self, files: Sequence[Passage]) -> None:
+        """Copy every file, largest first.
+
+        Raises:
+            IntegrityError: Bytes kept arriving wrong, or the target holds other bytes than were sent.
+            Conflict: A source object changed between two parts.
+        """
+        order = sorted(files, key=lambda passage: -passage.entry.size)
+        await engine.drain([lambda p=p: self._carry(p) for p in order], workers=_FILES_AT_ONCE)  # type: ignore[misc]
+
+    async def _carry(self, passage: Passage) -> None:
+        entry = passage.entry
+        self._tally.begin(entry.path)
+        if self._resumed and await self._stands(passage):
+            self._tally.add(entry.path, reused=entry.size)
+        elif entry.size <= parts.part_bytes(entry.size):
+            await self._carry_whole(passage)
+        else:
+            await self._carry_parts(passage)
+
+    async def _carry_whole(self, passage: Passage) -> None:
+        entry = passage.entry
+        if entry.inline is not None or entry.size == 0:
+            written = await self._write(passage, memoryview(entry.inline or b""))
+        else:
+            async with self._pool(parts.part_bytes(entry.size)).lease() as buffer:
+                data = await self._fetch(passage, parts.Slice(0, entry.size), buffer)
+                written = await self._write(passage, data)
+        # Asked without a buffer in hand: reading back takes one, and all could be waiting for it.
+        if not written:
+            await self._expect(passage)
+        self._tally.add(entry.path, sent=entry.size)
+
+    async def _write(self, passage: Passage, data: memoryview) -> bool:
+        """Store a whole file; false if something is there, most likely our own write whose reply was lost."""
+        value = (
+            None if self._checksum is None else _packed(self._checksum, await in_thread(self._checksum.update, data))
+        )
+        condition = IfAbsent() if self._exclusive else None
+        try:
+            await self._target.write(passage.target_key, [data], condition=condition, checksum=value)
+        except Conflict:
+            return False
+        return True
+
+    async def _carry_parts(self, passage: Passage) -> None:
+        size = passage.entry.size
+        pieces = parts.parts(size)
+        step = parts.part_bytes(size)
+        upload = await self._target.start_upload(passage.target_key, size=size, part_bytes=step)
+        done: list[Part | None] = [None] * len(pieces)
+        values = [0] * len(pieces)
+        pool = self._pool(step)
+        async with engine.group() as tasks:
+            for index, piece in enumerate(pieces):
+                buffer = await pool.take()
+                tasks.create_task(self._carry_part(passage, upload, index, piece, buffer, pool, done, values))
+        whole = 0
+        if self._checksum is not None:
+            for value, piece in zip(values, pieces, strict=True):
+                whole = self._checksum.combine(whole, value, piece.length)
+        checksum = None if self._checksum is None else _packed(self._checksum, whole)
+        try:
+            await self._target.complete_upload(upload, [part for part in done if part is not None], checksum=checksum)
+        except (Conflict, NotFound):
+            await self._expect(passage)
+
+    async def _carry_part(
+        self,
+        passage: Passage,
+        upload: Upload,
+        index: int,
+        piece: parts.Slice,
+        buffer: memoryview,
+        pool: BufferPool,
+        done: list[Part | None],
+        values: list[int],
+    ) -> None:
+        try:
+            data = await self._fetch(passage, piece, buffer)
+            packed = None
+            if self._checksum is not None:
+                values[index] = await in_thread(self._checksum.update, data)
+                packed = _packed(self._checksum, values[index])
+            done[index] = await self._target.send_part(upload, index + 1, [data], checksum=packed)
+        finally:
+            pool.give(buffer)
+        self._tally.add(passage.entry.path, sent=len(data))
+
+    async def _fetch(self, passage: Passage, piece: parts.Slice, buffer: memoryview) -> memoryview:
+        """One part of the source in `buffer`, proven."""
+        data = buffer[: piece.length]
+        sink = ProvenPart(passage.entry, piece.start, data, strong=self._strong)
+        known = self._etags.get(passage.source_key)
+        seen = await self._source.read_range(passage.source_key, piece.start, piece.length, sink, etag=known)
+        if self._etags.setdefault(passage.source_key, seen) != seen:
+            raise Conflict(f"{passage.source_key} was replaced while it was being read", hint="copy again")
+        return data
+
+    async def _stands(self, passage: Passage) -> bool:
+        """Whether the target holds the file already; what is there and is not the file is removed."""
+        entry, key = passage.entry, passage.target_key
+        try:
+            stored = await self._target.stat(key)
+        except NotFound:
+            return False
+        if stored.size == entry.size and await self._reads_back(passage):
+            return True
+        await self._target.delete(key)
+        return False
+
+    async def _reads_back(self, passage: Passage) -> bool:
+        entry = passage.entry
+        async with self._pool(parts.part_bytes(entry.size)).lease() as buffer:
+            for piece in parts.parts(entry.size):
+                sink = ProvenPart(entry, piece.start, buffer[: piece.length], strong=self._strong)
+                try:
+                    await self._target.read_range(passage.target_key, piece.start, piece.length, sink)
+                except IntegrityError:
+                    return False
+        return True
+
+    async def _expect(self, passage: Passage) -> None:
+        """After an ambiguous reply: our folder is ours alone, so the object must be ours, and whole."""
+        stored = await self._target.stat(passage.target_key)
+        if stored.size != passage.entry.size or not await self._reads_back(passage):
+            raise IntegrityError(f"{passage.target_key} holds other bytes than {passage.entry.path} was sent with")
+
+    def _pool(self, buffer_bytes: int) -> BufferPool:
+        return self._pools.setdefault(buffer_bytes, BufferPool(buffer_bytes, self._memory_bytes))
+
+
+def _packed(checksum: Checksum, value: int) -> bytes:
+    return value.to_bytes(checksum.size_bytes, "big")

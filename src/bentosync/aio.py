@@ -1,16 +1,15 @@
 """The operations as coroutines: `await bentosync.aio.pull("m:v1")` inside a running loop.
 
-This is where settings, store and remote meet; everything below takes them as arguments.
+This is where settings, store and remote meet; everything below takes them as arguments. What moves models is here; what
+keeps store and remotes in order lives in `upkeep` and is found here too.
 """
 
 from __future__ import annotations
 
 import asyncio
-import time
 import warnings
 from asyncio import CancelledError
 from collections.abc import Sequence
-from contextlib import AbstractAsyncContextManager
 from functools import partial
 from pathlib import Path
 from threading import Event
@@ -18,33 +17,43 @@ from typing import TYPE_CHECKING, Any
 
 from bentosync import events
 from bentosync import settings as configuration
-from bentosync.errors import InvalidArgument
 from bentosync.events import Finished, Observer, ignore
-from bentosync.remote.contract import Remote
 from bentosync.settings import Settings
 from bentosync.store.model import Model
 from bentosync.store.proof import Strength
 from bentosync.sync import checkout as checking_out
 from bentosync.sync import copy as copying
-from bentosync.sync import delete as deleting
-from bentosync.sync import gc as collecting
-from bentosync.sync import heads, writing
 from bentosync.sync import plan as planning
-from bentosync.sync import prune as pruning
 from bentosync.sync import push as pushing
-from bentosync.sync import repair as repairing
 from bentosync.sync.checkout import CheckedOut
-from bentosync.sync.heads import Head
 from bentosync.sync.pull import Verify
 from bentosync.sync.selection import Selection
-from bentosync.sync.session import opened_remote, opened_store, origin_of, pull_version
+from bentosync.sync.session import opened_remote, opened_store, pull_version
 from bentosync.sync.watch import Watch
 from bentosync.tag import Tag, parse_reference
+from bentosync.upkeep import delete_remote, gc_remote, list_remote, prune, repair
 
 if TYPE_CHECKING:
     from bentosync.loader.load import Ref
     from bentosync.loader.selection import RowPlan, Selector
     from bentosync.loader.stream import LoadedTensors
+
+__all__ = [
+    "Strength",
+    "Verify",
+    "checkout",
+    "copy",
+    "delete_remote",
+    "gc_remote",
+    "list_remote",
+    "load_to_device",
+    "plan_pull",
+    "plan_push",
+    "prune",
+    "pull",
+    "push",
+    "repair",
+]
 
 
 async def push(
@@ -124,6 +133,132 @@ async def pull(
     return pulled.model
 
 
+async def checkout(
+    tag: Tag | str,
+    *,
+    to: Path | None = None,
+    include: Sequence[str] = (),
+    exclude: Sequence[str] = (),
+    remote: str | None = None,
+    force: bool = False,
+    verify: Verify = "auto",
+    settings: Settings | None = None,
+    on_event: Observer = ignore,
+) -> CheckedOut:
+    """Some or all files of a remote's version, as plain files in a folder if `to` names one.
+
+    Args:
+        tag: `name[:version][@b3:…]`.
+        to: A folder for plain copies; the store keeps what it fetched, sharing blocks with them where it can.
+        include: Patterns such as `*.json`; without any, everything is meant. A version of which not all files were
+            fetched is not in the store; a later pull fetches only the rest.
+        exclude: Patterns of what is not meant.
+        remote: A configured remote's name, or a URL; None for the default remote.
+        force: Replace other content under the same name, in the store and in the folder.
+        verify: `strong` adds BLAKE3 to the XXH3 that every byte is checked with anyway.
+        settings: Everything from environment and config files, if not to be read now.
+        on_event: Is told what happens (`bentosync.events`).
+
+    Raises:
+        NotFound: There is no such version, or nothing of it is selected.
+        Conflict: Other bytes are under the same name.
+        IntegrityError, AuthError, NetworkError, NoSpace, LocalIOError: See `bentosync.errors`.
+    """
+    settings = settings or configuration.load()
+    watch = Watch(on_event, "pull")
+    async with opened_remote(configuration.choose_remote(settings, remote), settings, watch) as source:
+        return await checking_out.checkout(
+            opened_store(settings),
+            source,
+            parse_reference(tag),
+            selection=Selection(tuple(include), tuple(exclude)),
+            to=to,
+            settings=settings,
+            watch=watch,
+            force=force,
+            verify=verify,
+        )
+
+
+async def copy(
+    tag: Tag | str,
+    *,
+    source: str,
+    target: str,
+    force: bool = False,
+    single_writer: bool | None = None,
+    settings: Settings | None = None,
+    on_event: Observer = ignore,
+) -> Finished:
+    """Copy a version from one remote to another through this machine's memory; the copy has the same pin.
+
+    Args:
+        tag: `name[:version][@b3:…]`; a name means the source's latest.
+        source: A configured remote's name, or a URL.
+        target: The other one.
+        force: Replace other content under the same name on the target.
+        single_writer: Go on although the target ignores conditional writes.
+        settings: Everything from environment and config files, if not to be read now.
+        on_event: Is told what happens (`bentosync.events`).
+
+    Raises:
+        NotFound: The source has no such version, or a remote is not configured.
+        Conflict, IntegrityError, AuthError, NetworkError: See `bentosync.errors`.
+    """
+    settings = settings or configuration.load()
+    chosen = configuration.choose_remote(settings, target)
+    watch = Watch(on_event, "copy")
+    async with (
+        opened_remote(configuration.choose_remote(settings, source), settings, watch) as origin,
+        opened_remote(chosen, settings, watch) as destination,
+    ):
+        return await copying.copy(
+            opened_store(settings),
+            origin,
+            destination,
+            parse_reference(tag),
+            settings=settings,
+            watch=watch,
+            force=force,
+            single_writer=chosen.single_writer if single_writer is None else single_writer,
+        )
+
+
+async def plan_push(
+    tag: Tag | str,
+    *,
+    remote: str | None = None,
+    force: bool = False,
+    settings: Settings | None = None,
+    on_event: Observer = ignore,
+) -> planning.Plan:
+    """What `push` would send, without sending it. Raises as `push` would."""
+    settings = settings or configuration.load()
+    store = opened_store(settings)
+    model = store.get(tag)
+    async with opened_remote(configuration.choose_remote(settings, remote), settings, on_event) as target:
+        return await planning.plan_push(store, target, model, force=force)
+
+
+async def plan_pull(
+    tag: Tag | str,
+    *,
+    include: Sequence[str] = (),
+    exclude: Sequence[str] = (),
+    remote: str | None = None,
+    force: bool = False,
+    settings: Settings | None = None,
+    on_event: Observer = ignore,
+) -> planning.Plan:
+    """What `pull` (or `checkout`) would fetch, without fetching it. Raises as `pull` would."""
+    settings = settings or configuration.load()
+    selection = Selection(tuple(include), tuple(exclude))
+    async with opened_remote(configuration.choose_remote(settings, remote), settings, on_event) as source:
+        return await planning.plan_pull(
+            opened_store(settings), source, parse_reference(tag), selection=selection, force=force
+        )
+
+
 async def load_to_device(
     ref: Ref,
     device: Any = "cuda",
@@ -178,313 +313,3 @@ async def load_to_device(
     except CancelledError:
         stop.set()
         raise
-
-
-async def repair(
-    tag: Tag | str,
-    *,
-    remote: str | None = None,
-    strength: Strength = "full",
-    settings: Settings | None = None,
-    on_event: Observer = ignore,
-) -> Finished:
-    """Make a damaged version of the local store whole again, fetching only the blocks that are bad or missing.
-
-    Args:
-        tag: `name:version`.
-        remote: A configured remote's name, or a URL; None for the one it was pulled from, else the default remote.
-        strength: `strong` proves BLAKE3 as well as XXH3.
-        settings: Everything from environment and config files, if not to be read now.
-        on_event: Is told what happens (`bentosync.events`).
-
-    Returns:
-        `moved_bytes` says how much was fetched.
-
-    Raises:
-        NotFound: Nothing is remembered about the version, or the remote does not have it.
-        Conflict: The remote's manifest is not the remembered one.
-        IntegrityError, AuthError, NetworkError, NoSpace, LocalIOError: See `bentosync.errors`.
-    """
-    settings = settings or configuration.load()
-    tag = Tag.from_taglike(tag)
-    store = opened_store(settings)
-    chosen = origin_of(store, tag, settings) if remote is None else configuration.choose_remote(settings, remote)
-    watch = Watch(on_event, "repair")
-    async with opened_remote(chosen, settings, watch) as source:
-        return await repairing.repair(store, source, tag, settings=settings, watch=watch, strength=strength)
-
-
-async def list_remote(
-    name: Tag | str | None = None,
-    *,
-    remote: str | None = None,
-    settings: Settings | None = None,
-    on_event: Observer = ignore,
-) -> list[Head]:
-    """The versions on a remote, sorted by tag, by reading the heads of their manifests only.
-
-    Args:
-        name: Those of one model, or one version; None for all.
-        remote: A configured remote's name, or a URL; None for the default remote.
-        settings: Everything from environment and config files, if not to be read now.
-        on_event: Is told about manifests that cannot be read, and about retries.
-
-    Raises:
-        NotFound: There is no such model or version, or no remote is configured.
-        AuthError, NetworkError: See `bentosync.errors`.
-    """
-    settings = settings or configuration.load()
-
-    def unreadable(tag: Tag, error: Exception) -> None:
-        on_event(events.Warned(f"{tag} is not listed: {error}"))
-
-    async with opened_remote(configuration.choose_remote(settings, remote), settings, on_event) as source:
-        if name is not None:
-            return await deleting.versions(source, Tag.from_taglike(name), jobs=settings.transfer.jobs)
-        return await heads.read_all(source, None, jobs=settings.transfer.jobs, unreadable=unreadable)
-
-
-async def delete_remote(
-    version: Tag | str | Head,
-    *,
-    remote: str | None = None,
-    single_writer: bool | None = None,
-    settings: Settings | None = None,
-    on_event: Observer = ignore,
-) -> list[Head]:
-    """Delete a version from a remote; a name without version means all its versions. The local store keeps its own.
-
-    Args:
-        version: What to delete; a `Head` from `list_remote` is deleted only if it is still the same.
-        remote: A configured remote's name, or a URL; None for the default remote.
-        single_writer: Go on although the remote ignores conditional writes.
-        settings: Everything from environment and config files, if not to be read now.
-        on_event: Is told what happens (`bentosync.events`).
-
-    Returns:
-        What was deleted.
-
-    Raises:
-        NotFound: There is no such version, or no remote is configured.
-        Conflict: It was pushed again meanwhile.
-        AuthError, NetworkError: See `bentosync.errors`.
-    """
-    settings = settings or configuration.load()
-    chosen = configuration.choose_remote(settings, remote)
-    alone = chosen.single_writer if single_writer is None else single_writer
-    async with opened_remote(chosen, settings, on_event) as target:
-        if isinstance(version, Head):
-            doomed = [version]
-        else:
-            doomed = await deleting.versions(target, Tag.from_taglike(version), jobs=settings.transfer.jobs)
-        exclusive = await writing.exclusive(target, single_writer=alone, observer=on_event)
-        for head in doomed:
-            await deleting.delete(target, head, exclusive=exclusive)
-    return doomed
-
-
-async def gc_remote(
-    *,
-    remote: str | None = None,
-    dry_run: bool = False,
-    force: bool = False,
-    min_age_seconds: float = collecting.MIN_AGE_SECONDS,
-    single_writer: bool | None = None,
-    settings: Settings | None = None,
-    on_event: Observer = ignore,
-) -> collecting.Plan:
-    """Remove from a remote what pushes left behind that never came to an end.
-
-    Args:
-        remote: A configured remote's name, or a URL; None for the default remote.
-        dry_run: Only say what would go; nothing is written, and ages are by this machine's clock.
-        force: Go on although more than half of all folders would go, or the remote has no format marker.
-        min_age_seconds: What is younger stays, by the store's clock.
-        single_writer: Go on although the remote ignores conditional writes.
-        settings: Everything from environment and config files, if not to be read now.
-        on_event: Is told what happens (`bentosync.events`).
-
-    Returns:
-        What was removed, or would be, and what stays and why.
-
-    Raises:
-        UnsafeInput: A manifest cannot be read; nothing was removed.
-        Conflict: Too much would go, and `force` is not set.
-        AuthError, NetworkError: Something could not be listed or removed.
-    """
-    settings = settings or configuration.load()
-    chosen = configuration.choose_remote(settings, remote)
-    alone = chosen.single_writer if single_writer is None else single_writer
-    async with opened_remote(chosen, settings, on_event) as target:
-        seen = await collecting.look(target, jobs=settings.transfer.jobs)
-        now = time.time() if dry_run else await collecting.store_time(target)
-        plan = collecting.decide(seen, now=now, min_age_seconds=min_age_seconds)
-        if not force:
-            collecting.refuse_too_much(seen, plan)
-        if dry_run:
-            return plan
-        exclusive = await writing.exclusive(target, single_writer=alone, observer=on_event)
-        return await collecting.collect(target, seen, plan, exclusive=exclusive)
-
-
-async def prune(
-    *,
-    bytes_max: int | None = None,
-    older_than_seconds: float | None = None,
-    min_age_seconds: float = pruning.MIN_AGE_SECONDS,
-    dry_run: bool = False,
-    settings: Settings | None = None,
-    on_event: Observer = ignore,
-) -> pruning.Pruned:
-    """Remove pulled versions that were not used for long and that their remotes still have.
-
-    Args:
-        bytes_max: Until the models of the store take no more than this.
-        older_than_seconds: All that were not used for so long.
-        min_age_seconds: What was used since then stays in any case.
-        dry_run: Only say what would go; the remotes are asked nevertheless.
-        settings: Everything from environment and config files, if not to be read now.
-        on_event: Is told about retries.
-
-    Returns:
-        What went, and what stays and why.
-
-    Raises:
-        InvalidArgument: Neither `bytes_max` nor `older_than_seconds` is given.
-        LocalIOError: The disk refuses.
-    """
-    if bytes_max is None and older_than_seconds is None:
-        raise InvalidArgument("nothing says how much to prune", hint="--max-size 200GB, or --older-than 30d")
-    settings = settings or configuration.load()
-
-    def remote_of(url: str) -> AbstractAsyncContextManager[Remote]:
-        return opened_remote(configuration.remote_at(settings, url), settings, on_event)
-
-    wanted = pruning.Wanted(bytes_max, older_than_seconds, min_age_seconds)
-    return await pruning.prune(opened_store(settings), remote_of, wanted, now=time.time(), dry_run=dry_run)
-
-
-async def checkout(
-    tag: Tag | str,
-    *,
-    to: Path | None = None,
-    include: Sequence[str] = (),
-    exclude: Sequence[str] = (),
-    remote: str | None = None,
-    force: bool = False,
-    verify: Verify = "auto",
-    settings: Settings | None = None,
-    on_event: Observer = ignore,
-) -> CheckedOut:
-    """Some or all files of a remote's version, as plain files in a folder if `to` names one.
-
-    Args:
-        tag: `name[:version][@b3:…]`.
-        to: A folder for plain copies; the store keeps what it fetched, sharing blocks with them where it can.
-        include: Patterns such as `*.json`; without any, everything is meant. A version of which not all files were
-            fetched is not in the store; a later pull fetches only the rest.
-        exclude: Patterns of what is not meant.
-        remote: A configured remote's name, or a URL; None for the default remote.
-        force: Replace other content under the same name, in the store and in the folder.
-        verify: `strong` adds BLAKE3 to the XXH3 that every byte is checked with anyway.
-        settings: Everything from environment and config files, if not to be read now.
-        on_event: Is told what happens (`bentosync.events`).
-
-    Raises:
-        NotFound: There is no such version, or nothing of it is selected.
-        Conflict: Other bytes are under the same name.
-        IntegrityError, AuthError, NetworkError, NoSpace, LocalIOError: See `bentosync.errors`.
-    """
-    settings = settings or configuration.load()
-    watch = Watch(on_event, "pull")
-    async with opened_remote(configuration.choose_remote(settings, remote), settings, watch) as source:
-        return await checking_out.checkout(
-            opened_store(settings),
-            source,
-            parse_reference(tag),
-            selection=Selection(tuple(include), tuple(exclude)),
-            to=to,
-            settings=settings,
-            watch=watch,
-            force=force,
-            verify=verify,
-        )
-
-
-async def plan_push(
-    tag: Tag | str,
-    *,
-    remote: str | None = None,
-    force: bool = False,
-    settings: Settings | None = None,
-    on_event: Observer = ignore,
-) -> planning.Plan:
-    """What `push` would send, without sending it. Raises as `push` would."""
-    settings = settings or configuration.load()
-    store = opened_store(settings)
-    model = store.get(tag)
-    async with opened_remote(configuration.choose_remote(settings, remote), settings, on_event) as target:
-        return await planning.plan_push(store, target, model, force=force)
-
-
-async def plan_pull(
-    tag: Tag | str,
-    *,
-    include: Sequence[str] = (),
-    exclude: Sequence[str] = (),
-    remote: str | None = None,
-    force: bool = False,
-    settings: Settings | None = None,
-    on_event: Observer = ignore,
-) -> planning.Plan:
-    """What `pull` (or `checkout`) would fetch, without fetching it. Raises as `pull` would."""
-    settings = settings or configuration.load()
-    selection = Selection(tuple(include), tuple(exclude))
-    async with opened_remote(configuration.choose_remote(settings, remote), settings, on_event) as source:
-        return await planning.plan_pull(
-            opened_store(settings), source, parse_reference(tag), selection=selection, force=force
-        )
-
-
-async def copy(
-    tag: Tag | str,
-    *,
-    source: str,
-    target: str,
-    force: bool = False,
-    single_writer: bool | None = None,
-    settings: Settings | None = None,
-    on_event: Observer = ignore,
-) -> Finished:
-    """Copy a version from one remote to another through this machine's memory; the copy has the same pin.
-
-    Args:
-        tag: `name[:version][@b3:…]`; a name means the source's latest.
-        source: A configured remote's name, or a URL.
-        target: The other one.
-        force: Replace other content under the same name on the target.
-        single_writer: Go on although the target ignores conditional writes.
-        settings: Everything from environment and config files, if not to be read now.
-        on_event: Is told what happens (`bentosync.events`).
-
-    Raises:
-        NotFound: The source has no such version, or a remote is not configured.
-        Conflict, IntegrityError, AuthError, NetworkError: See `bentosync.errors`.
-    """
-    settings = settings or configuration.load()
-    chosen = configuration.choose_remote(settings, target)
-    watch = Watch(on_event, "copy")
-    async with (
-        opened_remote(configuration.choose_remote(settings, source), settings, watch) as origin,
-        opened_remote(chosen, settings, watch) as destination,
-    ):
-        return await copying.copy(
-            opened_store(settings),
-            origin,
-            destination,
-            parse_reference(tag),
-            settings=settings,
-            watch=watch,
-            force=force,
-            single_writer=chosen.single_writer if single_writer is None else single_writer,
-        )

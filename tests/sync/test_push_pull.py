@@ -163,6 +163,19 @@ def test_a_manifest_that_changed_since_it_was_first_seen_is_a_conflict(scene: Sc
     scene.pull("m:v1", force=True)
 
 
+def test_a_version_restored_by_hand_is_whole_again_once_a_pull_has_seen_it(scene: Scene) -> None:
+    scene.create("m:v1")
+    scene.push("m:v1")
+    scene.create("m:v1", {"a": b"mine"}, home="consumer")
+    mine = scene.store("consumer").get("m:v1")
+    shutil.rmtree(mine.path)
+    shutil.copytree(scene.store("publisher").get("m:v1").path, mine.path)
+    assert scene.store("consumer").check(mine, strength="full") != []
+    scene.pull("m:v1")
+    assert scene.finished().outcome == "up-to-date"
+    assert scene.store("consumer").check(mine, strength="full") == []
+
+
 def test_a_pin_is_checked_against_the_manifest(scene: Scene) -> None:
     scene.create("m:v1")
     pin = scene.push("m:v1").digest

@@ -19,7 +19,6 @@ from bentosync.errors import NotFound
 from bentosync.wire.exchange import Sink
 
 
-
 class MissingRemote(NotFound):
     """The place itself is not there: no answer about one of its objects."""
 
@@ -196,6 +195,10 @@ class Remote(Protocol):
 
     async def delete(self, key: str) -> None:
         """Remove the object. No error if there is none."""
+        ...
+
+    async def place(self) -> str:
+        """Which place of all this is: the URL, and for a bucket its endpoint too. What is remembered goes by it."""
         ...
 
     async def conditional_writes(self) -> bool:

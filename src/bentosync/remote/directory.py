@@ -146,6 +146,10 @@ class DirectoryRemote:
         with contextlib.suppress(NotFound):
             await self._run(key, self._delete, key)
 
+    async def place(self) -> str:
+        """The URL."""
+        return self._properties.url
+
     async def conditional_writes(self) -> bool:
         """True: links are exclusive, and replacing takes a lock."""
         return True

@@ -210,6 +210,10 @@ class RetryingRemote:
         """Repeated."""
         await self._patiently(key, lambda: self._inner.delete(key))
 
+    async def place(self) -> str:
+        """As the inner remote says."""
+        return await self._inner.place()
+
     async def conditional_writes(self) -> bool:
         """Repeated as a whole, with another scratch key."""
         return await self._patiently("the conditional-write probe", self._inner.conditional_writes)

@@ -101,6 +101,10 @@ class TracingRemote:
         with self._traced("delete", key):
             await self._inner.delete(key)
 
+    async def place(self) -> str:
+        """As the inner remote says."""
+        return await self._inner.place()
+
     async def conditional_writes(self) -> bool:
         """Traced."""
         with self._traced("conditional_writes"):

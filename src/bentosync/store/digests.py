@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from bentosync.errors import NotFound, UnsafeInput
+from bentosync.errors import BentoMLException, NotFound, UnsafeInput
 from bentosync.formats.model_yaml import ModelInfo
 from bentosync.manifest.values import FileEntry, Manifest
 from bentosync.store import proof, record
@@ -73,6 +73,12 @@ class Digests:
         origin = known.origin if known is not None and known.manifest == manifest else None
         self.note(model.tag, Record(manifest, stamps, origin))
         return manifest
+
+    def adopt(self, tag: Tag, manifest: Manifest) -> None:
+        """Remember what a version was just found to be, if another content was remembered for it."""
+        known = self.record(tag)
+        if known is None or known.manifest.card.content != manifest.card.content:
+            self.note(tag, Record(manifest))
 
     def check(self, tag: Tag, *, strength: Strength, progress: Progress) -> Sequence[Damage]:
         """Every way in which a version differs from its remembered manifest."""

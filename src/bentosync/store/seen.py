@@ -18,7 +18,7 @@ class Seen:
         self._root = state / "seen"
 
     def check(self, remote: str, tag: Tag, pin: str) -> None:
-        """Raise `Conflict` if `remote` once showed another manifest under `tag`."""
+        """Raise `Conflict` if `remote` (as `Remote.place` names it) once showed another manifest under `tag`."""
         try:
             first = self._path(remote, tag).read_text().strip()
         except OSError:

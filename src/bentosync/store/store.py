@@ -323,6 +323,10 @@ class Store:
         """
         return self._digests.remember(model, digested, directories)
 
+    def adopt(self, tag: Tag, manifest: Manifest) -> None:
+        """Remember that a version, whose files were just described, is what `manifest` says."""
+        self._digests.adopt(tag, manifest)
+
     def check(self, version: Model | Tag, *, strength: Strength, progress: Progress = _silent) -> Sequence[Damage]:
         """Every way in which a version differs from its remembered manifest; nothing means it is whole.
 

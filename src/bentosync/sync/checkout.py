@@ -91,7 +91,8 @@ async def _some(
     """The tree that holds the chosen files: the version's if the store has it, else its partial's."""
     url, pin = remote.properties.url, found.manifest.pin
     seen = Seen(store.layout.state)
-    seen.check(url, found.tag, pin)
+    place = await remote.place()
+    seen.check(place, found.tag, pin)
     total = sum(entry.size for entry in found.manifest.files if entry.path in chosen)
     present = store.find(found.tag)
     if present is not None:
@@ -107,7 +108,7 @@ async def _some(
         await in_thread((partial.root / "selection.json").write_text, mark + "\n")
     except OSError as error:
         raise from_os_error(error, f"pulling {found.tag}") from error
-    seen.remember(url, found.tag, pin)
+    seen.remember(place, found.tag, pin)
     inline = sum(entry.size for entry in partial.entries if entry.inline is not None)
     moved = assembled.fetched + inline
     finished = watch.finish("done", pin, moved=moved, reused=total - moved, refetched=assembled.refetched)

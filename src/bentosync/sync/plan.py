@@ -60,7 +60,7 @@ async def plan_pull(
     found = await resolve(remote, reference)
     url, tag = remote.properties.url, found.tag
     if not force:
-        Seen(store.layout.state).check(url, tag, found.manifest.pin)
+        Seen(store.layout.state).check(await remote.place(), tag, found.manifest.pin)
     chosen = selection.of(found.manifest)
     present = store.find(tag)
     if present is not None:

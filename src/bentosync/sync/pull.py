@@ -63,14 +63,14 @@ async def pull(
     """
     watch.phase(reference.name, "resolve")
     found = await resolve(remote, reference)
-    url = remote.properties.url
+    place = await remote.place()
     seen = Seen(store.layout.state)
     if not force:
-        seen.check(url, found.tag, found.manifest.pin)
+        seen.check(place, found.tag, found.manifest.pin)
     async with turn(store, found.tag, seconds=settings.lock_seconds, observer=watch):
         job = _Pull(store, remote, found, settings, watch, strong=verify == "strong" or reference.pin is not None)
         pulled = await job.run(force=force)
-    seen.remember(url, found.tag, found.manifest.pin)
+    seen.remember(place, found.tag, found.manifest.pin)
     store.used(found.tag)
     return pulled
 
@@ -130,6 +130,7 @@ class _Pull:
 
     async def _up_to_date(self, present: Model) -> Pulled:
         await in_thread(self._store.mend_latest, present.tag)
+        await in_thread(self._store.adopt, present.tag, self._manifest)
         card = self._manifest.card
         self._watch.start(
             str(self._found.tag), self._remote.properties.url,

@@ -177,5 +177,5 @@ class _Push:
     ) -> Finished:
         self._watch.phase(str(self._tag), "commit")
         pin = await self._publication.publish(manifest, claimed, existing)
-        Seen(self._store.layout.state).remember(self._url, self._tag, pin)
+        Seen(self._store.layout.state).remember(await self._remote.place(), self._tag, pin)
         return self._watch.finish("done", pin, moved=tally.sent, reused=tally.reused)

@@ -228,6 +228,10 @@ class S3Remote:
         """DeleteObject."""
         await self._unless_gone(self._operation("DELETE", key))
 
+    async def place(self) -> str:
+        """Host of the endpoint, bucket and prefix."""
+        return f"{await self._client.host()}/{self._bucket.name}/{self._bucket.prefix}".rstrip("/")
+
     async def conditional_writes(self) -> bool:
         """What the probe remembers, else finds out with a scratch key."""
         return await self._probe.honoured(self, endpoint=await self._client.host())

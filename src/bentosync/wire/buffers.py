@@ -40,7 +40,8 @@ class Buffers(Payload):
         transport = self._transport = writer.transport
         if transport is None:
             raise ConnectionResetError("the connection was closed before the body was sent")
-        transport.set_write_buffer_limits(high=0)
+        # asyncio's TLS transport pauses at its limit, not above it: with 0 it would pause empty, and never go on.
+        transport.set_write_buffer_limits(high=1 if transport.get_extra_info("ssl_object") else 0)
         for piece in self._slices():
             async with asyncio.timeout(self._stall_seconds):
                 await writer.write(piece)

@@ -155,14 +155,14 @@ class Bench:
         clock, self.clock = self.clock, None
         self.server.heal()
         now = self.look()
-        self._accounted(done=trial.error is None)
+        self.accounted(done=trial.error is None)
         with self._nothing_leaks():
             undisturbed = self._run(operation) if again else None
         if undisturbed is not None:
             assert undisturbed.error is None, f"without faults: {undisturbed.error!r}"
             after = self.look()
             oracle.allow(now, before, after)
-            self._accounted(done=True)
+            self.accounted(done=True)
             assert trial.error is not None or now == after, "a success that an undisturbed run still changes"
         self.clock = clock
         return trial
@@ -229,14 +229,16 @@ class Bench:
             assert isinstance(trial.error, fails), repr(trial.error)
             assert re.search(match, trial.error.message), trial.error.message
 
-    def _accounted(self, *, done: bool) -> None:
+    def accounted(self, *, done: bool) -> None:
         """What is left on the server belongs to a version, or to a push whose record clean-up can see."""
         bucket = self.server.bucket
         names = {key.removeprefix(PREFIX): stored for key, stored in bucket.objects.items()}
         folders: set[str] = set()
+        digests: set[str] = set()
         for key, stored in names.items():
             if (tag := keys.parse_manifest(key)) is not None:
-                envelope, _ = decode.document(stored.data, name=tag.name, version=tag.version)
+                envelope, manifest = decode.document(stored.data, name=tag.name, version=tag.version)
+                digests.add(manifest.digest)
                 folders.add(keys.folder_prefix(tag, envelope.push_id))
             elif (push := keys.parse_push_record(key)) is not None:
                 assert not done, f"{key} is left after a success"
@@ -252,8 +254,9 @@ class Bench:
             assert len(uploads) <= self.orphans, f"uploads left after a success: {uploads}"
         for home in (self.publisher, self.root / "consumer"):
             state = home / ".bentosync"
-            kinds = ("staging", "trash", "quarantine", "partial") if done else ("staging", "trash", "quarantine")
-            left = [path for kind in kinds for path in (state / kind).glob("*")]
+            left = [path for kind in ("staging", "trash", "quarantine") for path in (state / kind).glob("*")]
+            # The partial of a version that is gone is for the local clean-up.
+            left += [path for path in (state / "partial").glob("*") if done and path.name in digests]
             assert not left, f"left in the store: {left}"
         assert {path.name for path in self.root.iterdir()} <= {"consumer", "writer"}, "a file outside the stores"
 
@@ -267,12 +270,19 @@ class Bench:
 
 
 def settings(
-    home: Path, endpoint_url: str, *, transfer: TransferSettings = TRANSFER, ca_bundle: str | None = None
+    home: Path,
+    endpoint_url: str,
+    *,
+    transfer: TransferSettings = TRANSFER,
+    ca_bundle: str | None = None,
+    cache_dir: Path | None = None,
 ) -> Settings:
-    """A store at `home` and the fault server as its only remote."""
+    """A store at `home` and the fault server as its only remote. `cache_dir` remembers that it honours conditions."""
     url = f"s3://{BUCKET}/{quote(PREFIX)}"
     remote = RemoteSettings(url, name="r", endpoint_url=endpoint_url, region=KEYS.region, ca_bundle=ca_bundle)
-    return Settings(home=home, remotes={"r": remote}, default_remote="r", transfer=transfer, lock_seconds=20.0)
+    return Settings(
+        home=home, remotes={"r": remote}, default_remote="r", transfer=transfer, lock_seconds=20.0, cache_dir=cache_dir
+    )
 
 
 @dataclass(frozen=True)

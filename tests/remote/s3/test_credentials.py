@@ -63,7 +63,7 @@ async def test_credentials_that_last_are_issued_once(tmp_path: Path) -> None:
     issued = issuing(tmp_path, timedelta(hours=2))
     chain = Chain("job")
     assert [(await chain.credentials()).access_key for _ in range(3)] == ["key1"] * 3
-    chain.forget()
+    chain.forget(await chain.credentials())
     assert (await chain.credentials()).access_key == "key2"
     assert issued.read_text() == "xx"
 

@@ -20,7 +20,8 @@ class Request:
 
     The URL is sent as it is, so it comes percent-encoded. `reply_seconds` is the longest silence allowed before and
     within the reply, where it differs from the wire's stall time (a store that assembles an object takes a while).
-    Redirects are replies like any other.
+    `check` sees the reply of an `exchange` before its connection is used again; if it raises (this cannot be the reply
+    to that request) the connection is closed, and the exception comes through. Redirects are replies like any other.
     """
 
     method: str
@@ -28,6 +29,7 @@ class Request:
     headers: Mapping[str, str] = field(default_factory=dict)
     body: Body = b""
     reply_seconds: float | None = None
+    check: Callable[[Reply], None] | None = None
 
 
 @dataclass(frozen=True, slots=True)

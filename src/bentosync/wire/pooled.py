@@ -49,7 +49,10 @@ class PooledWire:
     async def exchange(self, request: Request, *, body_bytes_max: int = 1 << 20) -> Reply:
         """Send `request`, return the whole reply."""
         async with self._opened(request) as response:
-            return Reply(response.status, _headers(response), await _collect(response, body_bytes_max))
+            reply = Reply(response.status, _headers(response), await _collect(response, body_bytes_max))
+            if request.check is not None:
+                request.check(reply)
+            return reply
 
     async def receive(self, request: Request, *, judge: Judge, sink: Sink) -> Reply:
         """Send `request`, put the body the judge accepts into `sink`."""

@@ -13,6 +13,7 @@ import time
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from functools import partial
 
 from bentosync.remote.s3 import address, faults
 from bentosync.remote.s3.address import Address, Query
@@ -30,7 +31,10 @@ Send = Callable[[Request], Awaitable[Reply]]
 
 @dataclass(frozen=True, slots=True)
 class Operation:
-    """One S3 request before it is addressed and signed. `what` names its object in messages."""
+    """One S3 request before it is addressed and signed. `what` names its object in messages.
+
+    `check` sees a reply of success; if it raises, the connection is closed: its replies may be those of other requests.
+    """
 
     method: str
     key: str
@@ -39,6 +43,7 @@ class Operation:
     headers: Mapping[str, str] = field(default_factory=dict)
     body: Body = b""
     reply_seconds: float | None = None
+    check: Callable[[Reply], None] | None = None
 
 
 class Client:
@@ -110,7 +115,8 @@ class Client:
                 region=at.region,
                 now=self._time() + self._skew,
             )
-        return Request(operation.method, url, headers, operation.body, operation.reply_seconds), credentials
+        check = operation.check and partial(_check_success, operation.check)
+        return Request(operation.method, url, headers, operation.body, operation.reply_seconds, check), credentials
 
     async def _addressed(self) -> Address:
         if self._address is None:
@@ -149,6 +155,11 @@ class Client:
 
     def _time(self) -> datetime:
         return datetime.fromtimestamp(self._now(), UTC)
+
+
+def _check_success(check: Callable[[Reply], None], reply: Reply) -> None:
+    if 200 <= reply.status < 300:
+        check(reply)
 
 
 def _payload(body: Body, *, secure: bool) -> str:

@@ -117,6 +117,12 @@ def completed(data: bytes) -> str:
     return _text(_parse(data, "CompleteMultipartUpload"), "ETag")
 
 
+def check_completion(data: bytes) -> None:
+    """Raise `RemoteError` if this answers no CompleteMultipartUpload, neither with a result nor with an error."""
+    if refusal(data) is None:
+        completed(data)
+
+
 def complete_request(found: Sequence[Part], checksum: ChecksumName) -> bytes:
     """The body of CompleteMultipartUpload."""
     lines = [

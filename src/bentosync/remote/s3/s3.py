@@ -7,7 +7,7 @@ Uploads carry the full-object checksum named in `properties`, which the store ve
 from __future__ import annotations
 
 import re
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING, TypeVar
 
@@ -132,15 +132,15 @@ class S3Remote:
         if checksum is None and isinstance(data, bytes):
             checksum = self._checksum_of(data)
         headers = _conditional(condition) | self._announced(checksum)
+        operation = self._operation("PUT", key, headers=headers, body=data, check=self._echo(checksum, key))
         try:
-            reply = await self._client.call(self._operation("PUT", key, headers=headers, body=data))
+            reply = await self._client.call(operation)
         except MissingRemote:
             raise
         except NotFound as error:
             if not isinstance(condition, IfMatch):
                 raise
             raise Conflict(f"{key} was deleted by somebody else") from error
-        self._check_echo(reply, checksum, key)
         return _etag(reply)
 
     async def start_upload(self, key: str, *, size: int, part_bytes: int) -> Upload:
@@ -154,10 +154,11 @@ class S3Remote:
     ) -> Part:
         """UploadPart."""
         query = [("partNumber", str(number)), ("uploadId", upload.id)]
-        operation = self._operation("PUT", upload.key, query=query, headers=self._announced(checksum), body=data)
-        reply = await self._client.call(operation)
-        self._check_echo(reply, checksum, upload.key)
-        etag = _etag(reply)
+        operation = self._operation(
+            "PUT", upload.key, query=query, headers=self._announced(checksum), body=data,
+            check=self._echo(checksum, upload.key),
+        )  # fmt: skip
+        etag = _etag(await self._client.call(operation))
         size = sum(buffer.nbytes for buffer in data)
         return Part(number, size, etag, checksum, documents.md5(etag))
 
@@ -188,6 +189,7 @@ class S3Remote:
             headers=headers | {"content-type": "application/xml"},
             body=documents.complete_request(parts, self._checksum),
             reply_seconds=_COMPLETE_SECONDS,
+            check=lambda reply: documents.check_completion(reply.body),
         )
         reply = await self._client.call(operation)
         if documents.refusal(reply.body):
@@ -249,8 +251,9 @@ class S3Remote:
         headers: dict[str, str] | None = None,
         body: bytes | Sequence[memoryview] = b"",
         reply_seconds: float | None = None,
+        check: Callable[[Reply], None] | None = None,
     ) -> Operation:
-        return Operation(method, self._bucket.prefix + key, key, query, headers or {}, body, reply_seconds)
+        return Operation(method, self._bucket.prefix + key, key, query, headers or {}, body, reply_seconds, check)
 
     def _listing(self, query: Sequence[tuple[str, str]]) -> Operation:
         return Operation("GET", "", f"the listing of {self._bucket.url}", query)
@@ -281,10 +284,14 @@ class S3Remote:
             return None
         return documents.checksum_value(reply.headers.get(self._checksum_header, ""), self._checksum)
 
-    def _check_echo(self, reply: Reply, checksum: bytes | None, key: str) -> None:
+    def _echo(self, checksum: bytes | None, key: str) -> Callable[[Reply], None]:
         """Amazon repeats the checksum of what it stored: another one is the reply to another request, gone astray."""
-        if checksum is not None and self._checksum_in(reply) not in (None, checksum):
-            raise RemoteError(f"{key} was sent, but the reply is about something else")
+
+        def check(reply: Reply) -> None:
+            if checksum is not None and self._checksum_in(reply) not in (None, checksum):
+                raise RemoteError(f"{key} was sent, but the reply is about something else")
+
+        return check
 
     def _relative(self, key: str) -> str:
         if not key.startswith(self._bucket.prefix):

@@ -89,12 +89,12 @@ _CREATE = Operation(lambda s: s.create("m:v1", OTHER), lambda s: s.create("m:v2"
 _DELETE = Operation(_two, lambda s: s.store("publisher").delete("m:v2"), "delete -y m:v2", already="NOT-FOUND")
 _PUSH = Operation(lambda s: s.create("m:v1", BLOCKS), lambda s: s.push("m:v1"), "push m:v1")
 _PUSH_NEXT = Operation(_next, lambda s: s.push("m:v2"), "push m:v2")
-_PUSH_LARGE = Operation(lambda s: s.create("m:v1", LARGE), lambda s: s.push("m:v1"), "push m:v1", points_max=30)
+_PUSH_LARGE = Operation(lambda s: s.create("m:v1", LARGE), lambda s: s.push("m:v1"), "push m:v1", points_max=16)
 _PUSH_FORCE = Operation(_contested, lambda s: s.push("m:v1", home="rival", force=True), "push -f m:v1", "rival")
 _PULL = Operation(lambda s: _published(s, "v1", files=BLOCKS), lambda s: s.pull("m:v1"), "pull m:v1", "consumer")
 _PULL_NEXT = Operation(_pulled, lambda s: s.pull("m"), "pull m", "consumer")
 _PULL_LARGE = Operation(
-    lambda s: _published(s, "v1", files=LARGE), lambda s: s.pull("m:v1"), "pull m:v1", "consumer", points_max=30
+    lambda s: _published(s, "v1", files=LARGE), lambda s: s.pull("m:v1"), "pull m:v1", "consumer", points_max=16
 )
 _PULL_FORCE = Operation(_contested, lambda s: s.pull("m:v1", force=True), "pull -f m:v1", "consumer")
 

@@ -13,7 +13,7 @@ from tests.sweeps.worker import Task
 from tests.tally import LONG, Count
 
 POINTS_MIN = 2000
-pytestmark = pytest.mark.timeout(120 * LONG)
+pytestmark = pytest.mark.timeout(300 * LONG)
 
 
 @pytest.fixture(scope="module")

@@ -25,7 +25,7 @@ SHARE = 0.25
 NEEDED = ("mkfs.ext4", "mount", "umount", "unshare")
 
 Cut = Callable[..., dict[str, Any]]
-pytestmark = pytest.mark.timeout(120 * LONG)
+pytestmark = pytest.mark.timeout(300 * LONG)
 
 
 @pytest.fixture(scope="module")

@@ -21,7 +21,7 @@ POINTS_MIN = 3000
 NUMBERS = (errno.ENOSPC, errno.EIO, errno.EROFS, errno.EDQUOT)
 FOR_GOOD = (errno.ENOSPC, errno.EROFS)
 FOR_GOOD_POINTS = 12
-pytestmark = pytest.mark.timeout(120 * LONG)
+pytestmark = pytest.mark.timeout(300 * LONG)
 
 
 @pytest.fixture(scope="module")

@@ -16,7 +16,7 @@ from tests.tally import LONG, Count
 POINTS = 6
 """Of one operation and signal; what the signal finds the process doing differs little from call to call."""
 COMMANDS = [name for name, work in OPERATIONS.items() if work.command and work.exchanges and not work.resumed]
-pytestmark = pytest.mark.timeout(120 * LONG)
+pytestmark = pytest.mark.timeout(300 * LONG)
 
 
 @pytest.mark.parametrize("name", COMMANDS)

@@ -24,8 +24,10 @@ constexpr unsigned host_no_partial_wildcards = 0x4;
 constexpr int tls_1_2 = 0x0303;
 constexpr int error_want_read = 2, error_want_write = 3, error_syscall = 5, error_zero_return = 6;
 
-// One recv brings sixteen records instead of a header and a record: a third fewer system calls than without.
-constexpr std::size_t read_ahead_bytes = 256 << 10;
+// A recv for every four records instead of two for each. More is worse: OpenSSL moves all it has read ahead to the
+// front of this buffer, record by record. CPU-s/GiB of user time: 0.63 without, 0.65 at 64 KiB, 0.92 at 256 KiB; but
+// with the system's share 1.14, 1.05 and 1.29.
+constexpr std::size_t read_ahead_bytes = 64 << 10;
 
 const openssl::Library& needed() {
     const auto* library = openssl::library();

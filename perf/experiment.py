@@ -21,16 +21,16 @@ from perf.null_server import BUCKET, serve
 # Runs our own operation with settings and module constants that no user can set. argv: operation, settings, constants
 # (both JSON; constants as "module:NAME").
 _CHILD = """
-import dataclasses, importlib, json, sys
-import bentosync
-from bentosync.settings import load
+import asyncio, dataclasses, importlib, json, sys
+from bentosync import aio
+from bentosync.settings.load import load
 operation, settings, constants = sys.argv[1], json.loads(sys.argv[2]), json.loads(sys.argv[3])
 for name, value in constants.items():
     module, _, constant = name.partition(":")
     setattr(importlib.import_module(module), constant, value)
-loaded = load.load()
+loaded = load()
 transfer = dataclasses.replace(loaded.transfer, **settings)
-getattr(bentosync, operation)("m:v1", settings=dataclasses.replace(loaded, transfer=transfer))
+asyncio.run(getattr(aio, operation)("m:v1", settings=dataclasses.replace(loaded, transfer=transfer)))
 """
 
 

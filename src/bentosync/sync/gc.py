@@ -143,20 +143,24 @@ def refuse_too_much(seen: Seen, plan: Plan) -> None:
 
 async def collect(remote: Remote, seen: Seen, plan: Plan, *, exclusive: bool) -> Plan:
     """Remove what is planned; return what was in fact removed. What came to life meanwhile stays."""
-    gone = []
+    gone: list[Folder] = []
+    forgotten: list[Stat] = []
     records = {keys.parse_push_record(stat.key): stat for stat in plan.records}
     for folder in plan.folders:
         stat = records.pop(folder.push, None)
         if await _condemn(remote, seen, folder.push, stat, exclusive=exclusive) and not await _named(remote, folder):
             await remove_folder(remote, folder.prefix)
             gone.append(folder)
-            await _forget(remote, stat)
+            if stat is not None:
+                await remote.delete(stat.key)
+                forgotten.append(stat)
     for push, stat in records.items():
         if push is not None and await _condemn(remote, seen, push, stat, exclusive=exclusive):
-            await _forget(remote, stat)
+            await remote.delete(stat.key)
+            forgotten.append(stat)
     for upload in plan.stray:
         await remote.abort_upload(upload)
-    return Plan(tuple(gone), plan.records, plan.stray, plan.kept, plan.total)
+    return Plan(tuple(gone), tuple(forgotten), plan.stray, plan.kept, plan.total)
 
 
 async def store_time(remote: Remote) -> float:
@@ -198,11 +202,6 @@ async def _named(remote: Remote, folder: Folder) -> bool:
     except NotFound:
         return False
     return head.envelope.push_id == folder.push.push_id
-
-
-async def _forget(remote: Remote, stat: Stat | None) -> None:
-    if stat is not None:
-        await remote.delete(stat.key)
 
 
 async def _is_tombstone(remote: Remote, stat: Stat) -> bool:

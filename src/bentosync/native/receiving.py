@@ -31,8 +31,7 @@ def openssl_version(mode: NativeMode = "auto") -> str | None:
     """
     if not select.compiled(mode):
         return None
-    try:
-        from bentosync.native._core import openssl_version as found
-    except ImportError:  # not Linux
-        return None
-    return found()
+    from bentosync.native import _core
+
+    found = getattr(_core, "openssl_version", None)  # missing where the core cannot receive: not Linux
+    return None if found is None else found()

@@ -17,7 +17,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from bentosync.errors import BentoMLException, NetworkError, RemoteError
-from bentosync.native._core import Connection, Receiver
+from bentosync.native import _core
 from bentosync.native.receiving import Fault
 from bentosync.wire import head
 from bentosync.wire.connection import REFUSAL_BYTES_MAX, NotPlain, Unheard
@@ -32,14 +32,14 @@ _NUDGE_SECONDS = 0.02
 class Endings:
     """Tells who waits for an operation of the core that it has ended. Lives in the event loop that made it."""
 
-    def __init__(self, receiver: Receiver) -> None:
+    def __init__(self, receiver: _core.Receiver) -> None:
         self._receiver = receiver
         self._loop = asyncio.get_running_loop()
         self._waiters: dict[int, asyncio.Future[None]] = {}
         self._loop.add_reader(receiver.fileno(), self._tell)
 
     @contextmanager
-    def waiter(self, connection: Connection) -> Iterator[asyncio.Future[None]]:
+    def waiter(self, connection: _core.Connection) -> Iterator[asyncio.Future[None]]:
         """A future that is done once `connection`'s operation has ended."""
         waiter = self._waiters[connection.id] = self._loop.create_future()
         try:
@@ -64,7 +64,7 @@ class Endings:
 class Link:
     """One exchange at a time. After an exception it is closed."""
 
-    def __init__(self, connection: Connection, endings: Endings, host: str) -> None:
+    def __init__(self, connection: _core.Connection, endings: Endings, host: str) -> None:
         self._connection = connection
         self._endings = endings
         self._host = host
@@ -208,7 +208,9 @@ class Link:
 class _Watchdog:
     """Fails `waiter` when nothing has moved for `stall_seconds`; else looks again when that may be so."""
 
-    def __init__(self, connection: Connection, waiter: asyncio.Future[None], stall_seconds: float, host: str) -> None:
+    def __init__(
+        self, connection: _core.Connection, waiter: asyncio.Future[None], stall_seconds: float, host: str
+    ) -> None:
         self._connection = connection
         self._waiter = waiter
         self._stall_seconds = stall_seconds

@@ -523,3 +523,18 @@ async def test_proxies_come_from_the_environment_and_no_proxy_is_honoured(
     assert [received.target for received in server.requests] == ["/direct", "http://bucket.example/key"]
     assert "proxy-authorization" not in server.requests[0].headers
     assert server.requests[1].headers["proxy-authorization"] == "Basic YW5uOnMgeA=="
+
+
+async def test_a_reply_that_cannot_be_the_one_to_its_request_costs_the_connection(make: Make) -> None:
+    async def script(connection: Connection, received: Received) -> None:
+        await connection.reply(headers="X-For: another\r\n")
+
+    def refuse(reply: Reply) -> None:
+        raise RemoteError(reply.headers["x-for"])
+
+    async with talk(make, script) as (wire, server):
+        for _ in range(2):
+            with pytest.raises(RemoteError, match="another"):
+                await wire.exchange(Request("PUT", server.url, body=b"x", check=refuse))
+            await eventually(lambda: server.open == 0)
+        assert server.connections == 2

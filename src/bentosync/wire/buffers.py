@@ -63,6 +63,11 @@ class Buffers(Payload):
         if self._transport is not None and not self._sent:
             self._transport.abort()
 
+    def drop(self) -> None:
+        """Close the connection the body was sent on, even if aiohttp has it back in its pool already."""
+        if self._transport is not None:
+            self._transport.abort()
+
     def decode(self, encoding: str = "utf-8", errors: str = "strict") -> str:
         """Bodies are bytes; aiohttp asks only when it logs."""
         raise TypeError("a body of buffers is not text")

@@ -80,6 +80,8 @@ class PooledWire:
                 yield response
             except BaseException:
                 response.close()
+                if body is not None:
+                    body.drop()
                 raise
             response.release()
         finally:

@@ -21,8 +21,6 @@ from bentosync.wire.trust import trusted
 
 # S3 closes a connection that was idle for 5 s or more; ours go first.
 IDLE_SECONDS_MAX = 4.0
-# RFC 8305 recommends this wait before the next address is tried.
-HAPPY_EYEBALLS_SECONDS = 0.25
 
 
 class DirectWire:

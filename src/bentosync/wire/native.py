@@ -1,8 +1,8 @@
 """The wire over the compiled core: TLS and the socket belong to a thread that needs no GIL.
 
 As in `direct`, only a plain `receive` is taken over and everything else is left to the client behind it. Connecting is
-asyncio's: name resolution, racing addresses, deadlines and their errors are the same as everywhere; the socket is then
-handed to the core. What that buys, and for which URLs: docs/adr/0006.
+the same as there: names, addresses, deadlines and their errors; the socket is then handed to the core. What that buys,
+and for which URLs: docs/adr/0007.
 
 The thread starts with the first connection, never by an import, and ends with `aclose`, or before the interpreter does.
 """
@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import asyncio
 import ipaddress
-import os
 import ssl
 import weakref
 from dataclasses import dataclass
@@ -20,7 +19,8 @@ from pathlib import Path
 from bentosync.native import _core
 from bentosync.settings import TransferSettings
 from bentosync.wire.connection import NotPlain, Unheard
-from bentosync.wire.direct import HAPPY_EYEBALLS_SECONDS, IDLE_SECONDS_MAX
+from bentosync.wire.dial import dial
+from bentosync.wire.direct import IDLE_SECONDS_MAX
 from bentosync.wire.exchange import Judge, Reply, Request, Sink, Wire
 from bentosync.wire.faults import translated
 from bentosync.wire.link import Endings, Link
@@ -121,7 +121,7 @@ class NativeWire:
         trust = self._trusting() if origin.tls else None
         with translated(host, connecting=True):
             async with asyncio.timeout(self._transfer.connect_seconds):
-                fd = await _connected_socket(origin)
+                fd = (await dial(origin.host, origin.port)).detach()
                 connection = engine.receiver.adopt(fd, trust, *_certified_name(origin.host))
                 link = Link(connection, engine.endings, host)
                 if origin.tls:
@@ -139,25 +139,6 @@ class NativeWire:
         if self._trust is None:
             self._trust = _same_trust(trusted(self._ca_bundle), self._ca_bundle)
         return self._trust
-
-
-class _Greeter(asyncio.Protocol):
-    """Reads nothing: what the other side says is for the core."""
-
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)
-        transport.pause_reading()
-
-
-async def _connected_socket(origin: Origin) -> int:
-    """A descriptor that the caller owns."""
-    transport, _ = await asyncio.get_running_loop().create_connection(
-        _Greeter, origin.host, origin.port, happy_eyeballs_delay=HAPPY_EYEBALLS_SECONDS
-    )
-    try:
-        return os.dup(transport.get_extra_info("socket").fileno())
-    finally:
-        transport.abort()  # closes its descriptor, not the connection
 
 
 def _certified_name(host: str) -> tuple[str, bool]:

@@ -21,6 +21,7 @@ from tests.servers.faulty.objects import Bucket
 
 MODEL = r"model\.bin"
 RACES = 20
+"""Of each kind; the dice are seeded, the interleavings are the machine's."""
 
 
 def delete_small(bucket: Bucket) -> None:

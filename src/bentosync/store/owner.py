@@ -17,7 +17,7 @@ def owner_id(state: Path) -> str:
     try:
         state.mkdir(mode=0o700, parents=True, exist_ok=True)
         scratch = state / f"owner.{fresh}"
-        scratch.write_text(fresh)
+        _write_durably(scratch, fresh)
         try:
             # Linking fails if another process was first: then its id is the store's.
             os.link(scratch, path)
@@ -29,3 +29,11 @@ def owner_id(state: Path) -> str:
     except OSError:
         return fresh
     return kept if _ID.fullmatch(kept) else fresh
+
+
+def _write_durably(path: Path, text: str) -> None:
+    """An id that a power cut emptied would be replaced at every call."""
+    with path.open("w") as file:
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())

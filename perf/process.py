@@ -43,7 +43,12 @@ def run(command: Sequence[str], environment: Mapping[str, str], *, log: Path, ti
         process = subprocess.Popen(
             command, env=dict(environment), stdout=output, stderr=output, cwd=log.parent, start_new_session=True
         )
-        status, used = _wait(process.pid, began + timeout_seconds)
+        try:
+            status, used = _wait(process.pid, began + timeout_seconds)
+        except BaseException:
+            os.killpg(process.pid, signal.SIGKILL)  # it has a session of its own: Ctrl-C does not reach it
+            process.wait()
+            raise
         seconds = time.perf_counter() - began
     process.returncode = os.waitstatus_to_exitcode(status)
     if process.returncode:
@@ -59,8 +64,6 @@ def _wait(pid: int, deadline: float) -> tuple[int, resource.struct_rusage]:
         if found:
             return status, used
         if time.perf_counter() > deadline:
-            os.killpg(pid, signal.SIGKILL)
-            os.wait4(pid, 0)
             raise RuntimeError("the command took too long and was killed")
         time.sleep(pause)
         pause = min(pause * 1.1, 0.005)

@@ -8,11 +8,13 @@ from urllib.parse import unquote, urlsplit
 
 from bentosync.errors import InvalidArgument
 from bentosync.events import Observer, ignore
+from bentosync.native import receiving
 from bentosync.remote.contract import Remote
 from bentosync.remote.directory import DirectoryRemote
 from bentosync.remote.retrying import Clock, RetryingRemote, RetryPolicy
 from bentosync.remote.tracing import TracingRemote
 from bentosync.settings import NativeMode, RemoteSettings, TransferSettings
+from bentosync.wire.exchange import Wire
 
 SCHEMES = ("file", "s3")
 
@@ -74,10 +76,21 @@ def _bucket(remote: RemoteSettings, transfer: TransferSettings, cache_dir: Path 
     from bentosync.remote.s3.client import Client
     from bentosync.remote.s3.probe import Probe
     from bentosync.remote.s3.s3 import S3Remote
+
+    bucket = parse_bucket(remote.url)
+    wire = _wire(remote, transfer, native)
+    return S3Remote(bucket, Client(remote, wire, bucket=bucket.name), wire, Probe(cache_dir), native=native)
+
+
+def _wire(remote: RemoteSettings, transfer: TransferSettings, native: NativeMode) -> Wire:
+    """The fastest there is for what it can do, in front of the next (docs/adr/0007)."""
     from bentosync.wire.direct import DirectWire
     from bentosync.wire.pooled import PooledWire
 
-    bucket = parse_bucket(remote.url)
     full = PooledWire(transfer, ca_bundle=remote.ca_bundle)
-    wire = DirectWire(transfer, behind=full, ca_bundle=remote.ca_bundle)
-    return S3Remote(bucket, Client(remote, wire, bucket=bucket.name), wire, Probe(cache_dir), native=native)
+    direct = DirectWire(transfer, behind=full, ca_bundle=remote.ca_bundle)
+    if receiving.openssl_version(native) is None:
+        return direct
+    from bentosync.wire.native import NativeWire
+
+    return NativeWire(transfer, behind=direct, ca_bundle=remote.ca_bundle)

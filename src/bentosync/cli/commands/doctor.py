@@ -62,11 +62,13 @@ def _versions(session: Session) -> Iterator[Finding]:
 
 
 def _native(session: Session) -> Iterator[Finding]:
-    from bentosync.native import checksum, select
+    from bentosync.native import checksum, receiving, select
 
     mode = session.settings.native
     fast = "fast" if checksum.fast_crc64nvme(native=mode) else "slow"
     yield Finding("native core", f"{'yes' if select.compiled(mode) else 'no, pure Python'}; CRC64NVME {fast}")
+    openssl = receiving.openssl_version(mode)
+    yield Finding("https", f"received by the native core, {openssl}" if openssl else "received in Python")
 
 
 def _store(session: Session) -> Iterator[Finding]:

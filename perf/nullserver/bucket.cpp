@@ -9,8 +9,8 @@ namespace {
 
 namespace fs = std::filesystem;
 
-// Manifests, pointers and small files are served again; larger bodies only while they are files.
-constexpr std::uint64_t memory_bytes_max = 1 << 20;
+// Manifests (5 MiB for 10,000 files), pointers and small files are served again; larger bodies only as files.
+constexpr std::uint64_t memory_bytes_max = 8 << 20;
 constexpr auto scratch = ".nullserver";
 
 void discard(const Object& object) {
@@ -181,7 +181,9 @@ Object Buckets::joined(const Upload& upload) {
     return object;
 }
 
-bool Buckets::keeps(std::uint64_t size) const noexcept { return keep_ || size <= memory_bytes_max; }
+bool Buckets::keeps(std::uint64_t size, bool is_part) const noexcept {
+    return keep_ || (!is_part && size <= memory_bytes_max);
+}
 
 // Unique, and with a dash: nobody takes it for the MD5 of the bytes.
 std::string Buckets::new_etag(std::uint64_t size) {

@@ -68,7 +68,8 @@ public:
     // The parts, one behind the other.
     Object joined(const Upload& upload);
 
-    bool keeps(std::uint64_t size) const noexcept;
+    // Whether a body is held rather than dropped; parts of a multipart upload are dropped whatever their size.
+    bool keeps(std::uint64_t size, bool is_part) const noexcept;
 
 private:
     std::string new_etag(std::uint64_t size);

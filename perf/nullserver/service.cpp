@@ -269,7 +269,7 @@ void Service::send_body(Stream& stream, const Object& object, std::uint64_t begi
 Object Service::received(const Request& request, Body& body) {
     in_ += body.size();
     Object object;
-    if (buckets_.keeps(body.size())) {
+    if (buckets_.keeps(body.size(), request.asks("partNumber"))) {
         object = buckets_.hold(body.read());
     } else {
         body.discard();

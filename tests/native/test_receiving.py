@@ -43,3 +43,17 @@ print("bentosync.wire.native" in sys.modules)
 """
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
     assert (done.returncode, done.stdout) == (0, "False\n"), done.stderr
+
+
+@pytest.mark.skipif(receiving.openssl_version() is None, reason="no core that receives")
+@pytest.mark.parametrize(("mode", "chosen"), [("off", False), ("auto", False), ("on", True)])
+def test_the_core_receives_only_where_it_is_asked_for(mode: str, chosen: bool) -> None:
+    script = f"""
+import sys
+from bentosync.remote.open import open_remote
+from bentosync.settings import RemoteSettings, TransferSettings
+open_remote(RemoteSettings("s3://bucket/prefix"), TransferSettings(), native="{mode}")
+print("bentosync.wire.native" in sys.modules)
+"""
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout) == (0, f"{chosen}\n"), done.stderr

@@ -89,7 +89,7 @@ def _wire(remote: RemoteSettings, transfer: TransferSettings, native: NativeMode
 
     full = PooledWire(transfer, ca_bundle=remote.ca_bundle)
     direct = DirectWire(transfer, behind=full, ca_bundle=remote.ca_bundle)
-    if receiving.openssl_version(native) is None:
+    if native != "on" or receiving.openssl_version(native) is None:
         return direct
     from bentosync.wire.native import NativeWire
 

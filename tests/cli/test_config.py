@@ -116,7 +116,7 @@ def test_test_probes_a_folder_and_leaves_nothing(invoke: Invoke, world: World) -
     assert "conditional writes  yes\n" in result.stdout
     assert not list(world.remote.rglob("probes/*"))
     document = json.loads(invoke("remote", "test", str(world.remote), "--json").stdout)
-    assert (document["ok"], document["conditional"], document["name"]) == (True, True, None)
+    assert (document["ok"], document["conditional"], document["name"]) == (True, True, "nas")
 
 
 def test_test_names_the_source_of_the_credentials_and_never_the_secret(

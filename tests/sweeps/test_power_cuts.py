@@ -20,7 +20,7 @@ from tests.sweeps.pool import ROOT
 from tests.tally import LONG, Count, skip_or_fail
 
 CUTS_MIN = 100
-SHARE = 0.25
+SHARE = 0.4
 """Of the stops of an operation; all of them in a long run."""
 NEEDED = ("mkfs.ext4", "mount", "umount", "unshare")
 

@@ -16,11 +16,9 @@ def folder(tmp_path: Path) -> Scene:
 
 
 @pytest.fixture(params=["file", "seaweed"])
-def scene(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Scene:
+def scene(request: pytest.FixtureRequest, tmp_path: Path) -> Scene:
     if request.param == "file":
         return Scene(tmp_path, RemoteSettings(url=(tmp_path / "remote").as_uri()))
-    server = request.getfixturevalue("seaweed")
-    for name, value in server.environment.items():
-        monkeypatch.setenv(name, value)
+    server = request.getfixturevalue("seaweed_credentials")
     url = f"s3://{server.bucket}/{uuid.uuid4().hex}"
     return Scene(tmp_path, RemoteSettings(url=url, endpoint_url=server.endpoint_url))

@@ -228,7 +228,11 @@ class S3Remote:
 
     async def delete(self, key: str) -> None:
         """DeleteObject."""
-        await self._unless_gone(self._operation("DELETE", key))
+        try:
+            await self._unless_gone(self._operation("DELETE", key))
+        except Conflict as error:
+            # No condition was sent, so this answers another request, or another writer holds the key for a moment.
+            raise RemoteError(f"deleting {key} was answered with a conflict: {error.message}") from error
 
     async def place(self) -> str:
         """Host of the endpoint, bucket and prefix."""

@@ -20,7 +20,7 @@ from tests.servers.faulty.actions import Delay, Meanwhile
 from tests.servers.faulty.objects import Bucket
 
 MODEL = r"model\.bin"
-RACES = 20
+RACES = 8
 """Of each kind; the dice are seeded, the interleavings are the machine's."""
 
 

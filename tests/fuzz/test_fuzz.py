@@ -15,7 +15,7 @@ from tests.fuzz.targets import TARGETS
 from tests.tally import LONG, Count, skip_or_fail
 
 ROOT = Path(__file__).parents[2]
-SECONDS = 5
+SECONDS = 3
 INPUT_BYTES_MAX = 1 << 14
 
 

@@ -74,6 +74,7 @@ def test_rivals_are_listed() -> None:
     assert "s3torchconnector" in script("rivals")
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("name", "words"),
     [

@@ -77,10 +77,6 @@ class Layout:
         """A version's stamp of use (`what` is "used") or its pin ("pin")."""
         return self.state / "use" / tag.name / f"{tag.version}.{what}"
 
-    def seen_path(self, remote_id: str, tag: Tag) -> Path:
-        """The manifest digest first seen on a remote."""
-        return self.state / "seen" / remote_id / tag.name / str(tag.version)
-
     def partial_dir(self, digest: str) -> Path:
         """The pull of the manifest with this digest (64 hexadecimal digits)."""
         return self.partials / digest

@@ -10,7 +10,7 @@ import asyncio
 import warnings
 from asyncio import CancelledError
 from collections.abc import Sequence
-from functools import partial
+from dataclasses import replace
 from pathlib import Path
 from threading import Event
 from typing import TYPE_CHECKING, Any
@@ -274,13 +274,17 @@ async def load_to_device(
     strict: bool = False,
     refresh: bool = False,
     on_event: Observer | None = None,
+    settings: Settings | None = None,
 ) -> LoadedTensors:
     """`bentosync.load_to_device` without blocking the loop: it runs in a worker thread.
 
     Cancelling this coroutine stops waiting; the load itself ends at its next event and frees what it allocated.
     """
+    given = locals()
     # Imported here: torch takes two seconds, and nothing else in this module needs it.
-    from bentosync.loader.load import load_to_device as blocking_load
+    from bentosync.loader.load import stream_of
+    from bentosync.loader.options import Options
+    from bentosync.loader.stream import LoadedTensors
 
     stop = Event()
 
@@ -292,24 +296,9 @@ async def load_to_device(
         elif isinstance(event, events.Warned):
             warnings.warn(event.message, RuntimeWarning, stacklevel=2)
 
-    load = partial(
-        blocking_load,
-        ref,
-        device,
-        tensors=tensors,
-        dtype=dtype,
-        plan=plan,
-        remote=remote,
-        cache=cache,
-        verify=verify,
-        staging=staging,
-        own=own,
-        strict=strict,
-        refresh=refresh,
-        on_event=observe,
-    )
+    asked = replace(Options.of(given), on_event=observe)
     try:
-        return await asyncio.to_thread(load)
+        return await asyncio.to_thread(lambda: LoadedTensors.of(stream_of(ref, asked)))
     except CancelledError:
         stop.set()
         raise

@@ -10,7 +10,7 @@ import pytest
 from bentosync.errors import IntegrityError
 from bentosync.events import Warned
 from bentosync.loader.opening import Opening, open_model
-from bentosync.loader.options import options
+from bentosync.loader.options import Options
 from bentosync.loader.resolve import Resolved
 from bentosync.manifest.values import Card, Manifest
 from bentosync.store.record import Record, Stamp
@@ -32,7 +32,7 @@ def known(tmp_path: Path) -> Resolved:
 
 
 def opened(resolved: Resolved, events: list[Any] | None = None, **kwargs: Any) -> Opening:
-    return open_model(resolved, options("cpu", on_event=None if events is None else events.append, **kwargs))
+    return open_model(resolved, Options("cpu", on_event=None if events is None else events.append, **kwargs))
 
 
 def stamps(resolved: Resolved, stamps: dict[str, Stamp]) -> Resolved:

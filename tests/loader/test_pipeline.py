@@ -14,7 +14,7 @@ import torch
 
 from bentosync.errors import IntegrityError, OutOfMemory
 from bentosync.loader.opening import open_model
-from bentosync.loader.options import options
+from bentosync.loader.options import Options
 from bentosync.loader.resolve import Resolved
 from bentosync.loader.selection import select
 from bentosync.loader.sizing import Sizing
@@ -43,7 +43,7 @@ SIZES = Sizing(readers=2, slots=4, slot_bytes=MIB, unit_bytes=MIB)
 
 
 def loading(path: Path, device: FakeDevice, *, sizes: Sizing = SIZES, **kwargs: Any) -> TensorStream:
-    opening = open_model(Resolved(path.name, path, path), options("cpu", **kwargs), backend=device, sizes=sizes)
+    opening = open_model(Resolved(path.name, path, path), Options("cpu", **kwargs), backend=device, sizes=sizes)
     return TensorStream(opening, select(opening.checkpoint.headers), began=0.0, closes=True)
 
 
@@ -155,7 +155,7 @@ def test_an_abandoned_stream_joins_its_threads_and_frees_its_blocks(model: Path)
 
 def test_a_stream_dropped_without_closing_frees_all_the_same(model: Path) -> None:
     device, before = FakeDevice(), descriptors()
-    opening = open_model(Resolved("m", model, model), options("cpu"), backend=device)
+    opening = open_model(Resolved("m", model, model), Options("cpu"), backend=device)
     stream = TensorStream(opening, select(opening.checkpoint.headers), began=0.0, closes=True)
     next(stream)
     del stream, opening

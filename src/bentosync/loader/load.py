@@ -13,8 +13,8 @@ from os import PathLike
 from typing import Any, TypeAlias
 
 from bentosync.events import Observer, ignore
-from bentosync.loader.opening import open_model
-from bentosync.loader.options import options, refuse_later
+from bentosync.loader.opening import Opening, open_model
+from bentosync.loader.options import Options
 from bentosync.loader.resolve import resolve
 from bentosync.loader.selection import RowPlan, Selector, select
 from bentosync.loader.stream import LoadedTensors, TensorStream
@@ -77,24 +77,7 @@ def load_to_device(
         MissingExtra: torch is not installed.
         NotImplementedError: `cache` is not `tee`.
     """
-    refuse_later(cache=cache)
-    return LoadedTensors.of(
-        iter_tensors(
-            ref,
-            device,
-            tensors=tensors,
-            dtype=dtype,
-            plan=plan,
-            verify=verify,
-            staging=staging,
-            own=own,
-            strict=strict,
-            on_event=on_event,
-            settings=settings,
-            remote=remote,
-            refresh=refresh,
-        )
-    )
+    return LoadedTensors.of(stream_of(ref, Options.of(locals())))
 
 
 def iter_tensors(
@@ -104,37 +87,21 @@ def iter_tensors(
     tensors: Selector = None,
     dtype: Any = None,
     plan: RowPlan = None,
+    remote: str | None = None,
+    cache: str = "tee",
     verify: str = "auto",
     staging: str = "auto",
     own: bool = False,
     strict: bool = False,
+    refresh: bool = False,
     on_event: Observer | None = None,
     settings: Settings | None = None,
-    remote: str | None = None,
-    refresh: bool = False,
 ) -> TensorStream:
     """`(name, tensor)` pairs in the order in which they become ready; arguments and errors as `load_to_device`.
 
     A caller that drops tensors as they come holds at most about 1 GiB of blocks at a time, whatever the model's size.
     """
-    began = time.perf_counter()
-    asked = options(
-        device,
-        tensors=tensors,
-        dtype=dtype,
-        plan=plan,
-        verify=verify,
-        staging=staging,
-        own=own,
-        strict=strict,
-        on_event=on_event,
-    )
-    opening = open_model(resolve(ref, settings, remote=remote, refresh=refresh, observer=on_event or ignore), asked)
-    try:
-        return TensorStream(opening, select(opening.checkpoint.headers, tensors, plan), began=began, closes=True)
-    except BaseException:
-        opening.close()
-        raise
+    return stream_of(ref, Options.of(locals()))
 
 
 def open_tensors(
@@ -144,30 +111,38 @@ def open_tensors(
     tensors: Selector = None,
     dtype: Any = None,
     plan: RowPlan = None,
+    remote: str | None = None,
+    cache: str = "tee",
     verify: str = "auto",
     staging: str = "auto",
     own: bool = False,
     strict: bool = False,
+    refresh: bool = False,
     on_event: Observer | None = None,
     settings: Settings | None = None,
-    remote: str | None = None,
-    refresh: bool = False,
 ) -> TensorFile:
     """The model as an object like `safetensors.safe_open` gives; arguments and errors as `load_to_device`."""
-    asked = options(
-        device,
-        tensors=tensors,
-        dtype=dtype,
-        plan=plan,
-        verify=verify,
-        staging=staging,
-        own=own,
-        strict=strict,
-        on_event=on_event,
-    )
-    opening = open_model(resolve(ref, settings, remote=remote, refresh=refresh, observer=on_event or ignore), asked)
+    opening = _opened(ref, Options.of(locals()))
     try:
         return TensorFile(opening)
     except BaseException:
         opening.close()
         raise
+
+
+def stream_of(ref: Ref, asked: Options) -> TensorStream:
+    """What the functions above share: the stream that `asked` describes."""
+    began = time.perf_counter()
+    opening = _opened(ref, asked)
+    try:
+        wanted = select(opening.checkpoint.headers, asked.tensors, asked.plan)
+        return TensorStream(opening, wanted, began=began, closes=True)
+    except BaseException:
+        opening.close()
+        raise
+
+
+def _opened(ref: Ref, asked: Options) -> Opening:
+    observer = asked.on_event or ignore
+    resolved = resolve(ref, asked.settings, remote=asked.remote, refresh=asked.refresh, observer=observer)
+    return open_model(resolved, asked)

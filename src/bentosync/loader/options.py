@@ -3,32 +3,59 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 from bentosync.errors import InvalidArgument
 from bentosync.events import Observer, Warned
-from bentosync.loader.device import DType, parse_dtype
+from bentosync.loader.device import parse_dtype
 from bentosync.loader.selection import RowPlan, Selector
+from bentosync.settings import Settings
 
-Verify = Literal["off", "auto", "full", "strong"]
-Staging = Literal["auto", "force"]
+_CHOICES = {"verify": ("off", "auto", "full", "strong"), "staging": ("auto", "force")}
 
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """The arguments `load_to_device`, `iter_tensors` and `open_tensors` share; see there for what they mean."""
+    """Everything that `load_to_device`, `iter_tensors` and `open_tensors` take beside the model; see there.
 
-    device: Any
-    tensors: Selector
-    dtype: DType | None
-    plan: RowPlan
-    verify: Verify
-    staging: Staging
-    own: bool
-    strict: bool
-    on_event: Observer | None
+    The public functions spell these names and defaults in their signatures (a test compares them), nobody else does.
+    `dtype` may be given by name; here it is a torch.dtype or None.
+
+    Raises:
+        InvalidArgument: The argument it names is not one.
+        NotImplementedError: `cache` is not `tee`.
+    """
+
+    device: Any = "cuda"
+    tensors: Selector = None
+    dtype: Any = None
+    plan: RowPlan = None
+    remote: str | None = None
+    cache: str = "tee"
+    verify: str = "auto"
+    staging: str = "auto"
+    own: bool = False
+    strict: bool = False
+    refresh: bool = False
+    on_event: Observer | None = None
+    settings: Settings | None = None
+
+    def __post_init__(self) -> None:
+        for name, choices in _CHOICES.items():
+            if getattr(self, name) not in choices:
+                raise InvalidArgument(f"{name}={getattr(self, name)!r} is not one of {', '.join(choices)}")
+        if self.cache != "tee":
+            raise NotImplementedError(
+                f"cache={self.cache!r} is not there yet: what is loaded from a remote is pulled first"
+            )
+        object.__setattr__(self, "dtype", parse_dtype(self.dtype))
+
+    @classmethod
+    def of(cls, arguments: Mapping[str, Any]) -> Options:
+        """The options among a public function's arguments, given as its `locals()`."""
+        return cls(**{name: value for name, value in arguments.items() if name != "ref"})
 
     @property
     def warn(self) -> Callable[[str], None]:
@@ -38,39 +65,3 @@ class Options:
             # 2 is the place below; the caller's own line is not reachable from a reader's thread.
             return lambda message: warnings.warn(message, RuntimeWarning, stacklevel=2)
         return lambda message: on_event(Warned(message))
-
-
-def options(
-    device: Any,
-    *,
-    tensors: Selector = None,
-    dtype: Any = None,
-    plan: RowPlan = None,
-    verify: str = "auto",
-    staging: str = "auto",
-    own: bool = False,
-    strict: bool = False,
-    on_event: Observer | None = None,
-) -> Options:
-    """Options, or InvalidArgument naming the argument that is not one."""
-    if verify not in ("off", "auto", "full", "strong"):
-        raise InvalidArgument(f"verify={verify!r} is not one of off, auto, full, strong")
-    if staging not in ("auto", "force"):
-        raise InvalidArgument(f"staging={staging!r} is not one of auto, force")
-    return Options(
-        device=device,
-        tensors=tensors,
-        dtype=parse_dtype(dtype),
-        plan=plan,
-        verify=verify,  # type: ignore[arg-type]
-        staging=staging,  # type: ignore[arg-type]
-        own=own,
-        strict=strict,
-        on_event=on_event,
-    )
-
-
-def refuse_later(*, cache: str) -> None:
-    """A parameter whose work is not there yet is refused by name, never ignored."""
-    if cache != "tee":
-        raise NotImplementedError(f"cache={cache!r} is not there yet: what is loaded from a remote is pulled first")

@@ -20,6 +20,8 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
+from typing import Protocol
 
 from bentosync.loader.device import Backend, Event, Tensor
 from bentosync.loader.plan import Placement, Read, ReadPlan
@@ -52,6 +54,24 @@ class _Clock:
         self._at = now
 
 
+class Laps(Protocol):
+    """Where a reader's time goes: `lap` books what passed since the last one."""
+
+    def lap(self, stage: str) -> None:
+        """Book it under `stage`, a name of `report.Stages`."""
+
+
+class Bring(Protocol):
+    """Gets the bytes of a read, proves them and starts their copies, in place of reading files.
+
+    `room` gives the memory of a block, waiting for it if need be. Returns the event after the copies. Memory of the
+    slot that is needed longer than that is held (`Ring.hold`).
+    """
+
+    def __call__(self, read: Read, slot: Slot, room: Callable[[int], Tensor], clock: Laps) -> Event:
+        """Called from readers' threads, for several reads at once."""
+
+
 class Pipeline:
     """One run of a read plan. Iterate once, from one thread; then `close()` (also after a failure)."""
 
@@ -66,8 +86,10 @@ class Pipeline:
         ahead_bytes: int,
         proofs: Mapping[int, Proof],
         on_done: Callable[[int], None],
+        bring: Bring | None = None,
     ) -> None:
         self._plan = plan
+        self._bring = bring
         self._files = files
         self._backend = backend
         self._ring = ring
@@ -173,7 +195,11 @@ class Pipeline:
                 if index is None:
                     self._ring.give(slot)
                     return
-                copied = self._move(index, self._plan.reads[index], slot, clock)
+                read = self._plan.reads[index]
+                if self._bring is None:
+                    copied = self._move(index, read, slot, clock)
+                else:
+                    copied = self._bring(read, slot, partial(self._block, read=index), clock)
                 self._ring.give(slot, copied)
                 self._mark_done(index, copied)
                 del slot, copied

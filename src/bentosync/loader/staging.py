@@ -25,10 +25,11 @@ RING_BYTES_MAX = 512 << 20
 
 @dataclass(slots=True)
 class Slot:
-    """Host memory and the event of the copies that last read from it."""
+    """Host memory, the event of the copies that last read from it, and how many still have it (see `Ring.hold`)."""
 
     memory: HostMemory
     copied: Event | None = field(default=None)
+    holders: int = 1
 
 
 class Stopped(Exception):
@@ -76,12 +77,20 @@ class Ring:
                     slot.copied = None
                 return slot
 
-    def give(self, slot: Slot, copied: Event | None = None) -> None:
-        """Return a slot; `copied` is the event after the last copy that reads from it."""
+    def hold(self, slot: Slot) -> None:
+        """One more who reads from a slot that was taken; each holder gives it back."""
         with self._changed:
-            slot.copied = copied
-            self._idle.append(slot)
-            self._changed.notify()
+            slot.holders += 1
+
+    def give(self, slot: Slot, copied: Event | None = None) -> None:
+        """Return a slot; `copied` is the event after the last copy that reads from it. The last holder frees it."""
+        with self._changed:
+            slot.copied = copied or slot.copied
+            slot.holders -= 1
+            if slot.holders == 0:
+                slot.holders = 1
+                self._idle.append(slot)
+                self._changed.notify()
 
     def stop(self) -> None:
         """Wake everybody who waits for a slot."""

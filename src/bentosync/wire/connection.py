@@ -1,249 +1,332 @@
-"""One HTTP/1.1 connection whose response bodies land in memory that the caller owns.
+"""One HTTP/1.1 connection: a non-blocking socket, plain or TLS, that the event loop watches; one exchange at a time.
 
-`asyncio.BufferedProtocol` asks where to put the next bytes before it reads them. During a body that is the sink's own
-buffer, so the kernel's copy out of the socket is the only one: no `bytes`, no join. Heads go into a small buffer of the
-connection; what came behind a head belongs to the body and is copied over, at most once a response.
+Bodies do not pass through the loop's transports. `recv` goes straight into the memory that the reader names, and `send`
+takes from the caller's buffers: what the kernel has no room for stays where it is, where a transport would copy it.
+Under TLS OpenSSL works on the socket itself, so it decrypts into that memory and encrypts out of those buffers;
+asyncio's own TLS has two copies more each way. What both buy: docs/adr/0011.
 
-Everything happens on the event loop's thread. Once an exchange has ended, by whatever way, `_exchange` is None and
-bytes that still arrive find a connection that is closed: nothing can reach the sink any more.
+Sending and receiving go on side by side: a server may refuse a body before it has read it. Then its reply counts, what
+is left of the body is not sent, and the connection is closed. When sending fails, a reply that came before is still
+looked for.
+
+Silence is measured where it can be seen. A request's body counts as sent when the kernel has little of it left (a slow
+line may need a minute for the megabytes that it takes at once), and only then does the wait for the reply begin.
+
+Everything happens on the event loop's thread, and nothing is pending anywhere else: once `exchange` has returned or
+raised, neither a buffer of the request nor one of the sink is touched again.
 """
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import fcntl
+import socket
+import ssl
+import struct
+import termios
+from collections import deque
+from collections.abc import Sequence
 from dataclasses import dataclass
 
-from bentosync.errors import NetworkError, RemoteError
+from bentosync.errors import NetworkError
 from bentosync.wire import head
-from bentosync.wire.exchange import Judge, Reply, Sink
+from bentosync.wire.exchange import Reply
 from bentosync.wire.faults import translate
+from bentosync.wire.reader import ReplyReader
 
 REFUSAL_BYTES_MAX = 1 << 20
-_INTERIM_MAX = 100
+
+# A body this small leaves together with its head: copying it costs less than a second system call and packet.
+_JOINED_BYTES_MAX = 32 << 10
+# One call of `send`. TLS must be given the same bytes again when it was interrupted, so it gets bounded pieces.
+_SLICE_BYTES = 256 << 10
+# What one connection may move before the loop looks at the others.
+_TURN_BYTES = 2 << 20
+# Being woken for every packet costs more than the packet. The kernel waits for this much of a long body.
+_LOW_WATER_BYTES = 128 << 10
+_UNACKNOWLEDGED_BYTES_MAX = 256 << 10
+# While a body is being sent, silence is measured to this part of the time allowed.
+_LOOKS = 8
+
+_BLOCKED = (BlockingIOError, InterruptedError, ssl.SSLWantReadError, ssl.SSLWantWriteError)
 
 
 class NotPlain(Exception):
-    """The reply is HTTP, but not framed by a Content-Length; nothing of it was shown to judge or sink."""
+    """The reply is HTTP, but not framed by a Content-Length, and the wire that got it knows no other framing."""
 
 
 class Unheard(NetworkError):
     """The connection was closed before a byte of the reply came; a pooled one may just have been too old."""
 
 
+class Stale(Unheard):
+    """It was closed before anything of the request was sent."""
+
+
+@dataclass(frozen=True, slots=True)
+class Patience:
+    """How long nothing may move: while a body is being sent, and then before and within the reply."""
+
+    stall_seconds: float
+    reply_seconds: float
+
+
 @dataclass(slots=True)
 class _Exchange:
-    """A request that waits for its reply.
+    """A request on its way, and the reader that waits for its reply."""
 
-    `left` counts the body bytes still to come; None until the head was judged. `beyond` is how many bytes the reply has
-    more (or, negative, less) than the judge wants.
-    """
-
-    judge: Judge
-    sink: Sink
+    reader: ReplyReader
+    patience: Patience
     done: asyncio.Future[Reply]
-    reply: Reply | None = None
-    left: int | None = None
-    beyond: int = 0
-    keep: bool = False
-    interim: int = 0
+    unsent: deque[memoryview]
+    moved_at: float
+    sending: bool
+    unacknowledged: int = 0
+    send_error: OSError | None = None
 
 
-class _Refusal:
-    """Collects the body of a reply that the judge did not want."""
+class Connection:
+    """Owns `channel`, a connected non-blocking socket; under TLS its handshake is done."""
 
-    def __init__(self, length: int) -> None:
-        self.memory = bytearray(length)
-        self._filled = 0
-
-    def buffer(self) -> memoryview:
-        return memoryview(self.memory)[self._filled :]
-
-    def filled(self, count: int) -> None:
-        self._filled += count
-
-
-class Connection(asyncio.BufferedProtocol):
-    """Made by `loop.create_connection`; one exchange at a time."""
-
-    def __init__(self, host: str) -> None:
+    def __init__(self, channel: socket.socket, host: str) -> None:
+        self._channel = channel
+        self._tls = channel if isinstance(channel, ssl.SSLSocket) else None
         self._host = host
         self._loop = asyncio.get_running_loop()
-        self._transport: asyncio.Transport | None = None
-        self._head = bytearray(head.HEAD_BYTES_MAX)
-        self._head_filled = 0
+        self._scratch = bytearray(head.HEAD_BYTES_MAX)
         self._exchange: _Exchange | None = None
-        self._moved_at = self._loop.time()
-        self._watchdog: asyncio.TimerHandle | None = None
-        self.idle_since = self._moved_at
+        self._timer: asyncio.TimerHandle | None = None
+        self._low_water = 1
+        self._writing = False
+        self._closed = False
+        self.idle_since = self._loop.time()
+        # Watched while idle, too: a connection that the server closes is then known to be of no use.
+        self._loop.add_reader(channel.fileno(), self._readable)
 
     @property
     def usable(self) -> bool:
         """Whether another request may be sent on it."""
-        return self._transport is not None and not self._transport.is_closing() and self._exchange is None
+        return not self._closed and self._exchange is None
 
-    async def exchange(self, request: bytes, judge: Judge, sink: Sink, *, stall_seconds: float) -> Reply:
-        """Send a request head and receive its reply; as `Wire.receive`.
+    @property
+    def scratch(self) -> bytearray:
+        """What a reader of this connection's next reply works with."""
+        return self._scratch
+
+    async def exchange(
+        self, request: bytes, body: Sequence[memoryview], reader: ReplyReader, patience: Patience
+    ) -> Reply:
+        """Send a head and a body, receive the reply. A connection that cannot be used again is closed.
 
         Raises:
-            NotPlain: Let another client have this exchange.
+            Unheard: The connection was closed, and nothing of a reply had come.
+            Stale: It was closed before the request was sent.
+            BentoMLException: As `Wire`; and what judge and sink raise.
         """
-        if self._transport is None:
-            raise Unheard(f"{self._host} closed the connection before it was used")
-        exchange = self._exchange = _Exchange(judge, sink, self._loop.create_future())
-        self._head_filled = 0
-        self._moved_at = self._loop.time()
-        self._watch(stall_seconds)
-        self._transport.write(request)
+        self._expect_silence()
+        pieces, large = _pieces(request, body)
+        self._exchange = exchange = _Exchange(
+            reader, patience, self._loop.create_future(), pieces, self._loop.time(), sending=large
+        )
+        self._writable()
+        self._look()
         try:
             reply = await exchange.done
         except BaseException:
             self.abort()
             raise
-        self._forget()
-        if not exchange.keep:
+        if not reader.reusable or exchange.unsent or exchange.send_error:
             self.abort()
+        self._forget()
         return reply
 
     def abort(self) -> None:
         """Close the socket now. Idempotent."""
         self._forget()
-        if self._transport is not None:
-            self._transport.abort()
+        if self._closed:
+            return
+        self._closed = True
+        self._loop.remove_reader(self._channel.fileno())
+        self._stop_writing()
+        self._channel.close()
+
+    def _expect_silence(self) -> None:
+        """What has come before a request is sent is no reply to it: the end, or something that nobody asked for."""
+        with contextlib.suppress(*_BLOCKED, OSError):
+            if not self._closed:
+                self._look_while_idle()
+        if self._closed:
+            raise Stale(f"{self._host} closed the connection before it was used")
 
     def _forget(self) -> None:
-        """From here on nothing of the exchange can be reached by bytes that still come in."""
+        """From here on nothing of the exchange can be reached by what still happens on the socket."""
         self._exchange = None
-        self._head_filled = 0
         self.idle_since = self._loop.time()
-        if self._watchdog is not None:
-            self._watchdog.cancel()
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
 
-    # --- asyncio.BufferedProtocol -------------------------------------------------------------------------------------
+    # --- receiving ----------------------------------------------------------------------------------------------------
 
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Remember the transport."""
-        assert isinstance(transport, asyncio.Transport)
-        self._transport = transport
-
-    def get_buffer(self, sizehint: int) -> memoryview:
-        """Where the next bytes go: into the sink during a body, else behind what there is of a head."""
+    def _readable(self) -> None:
         exchange = self._exchange
-        if exchange is None or not exchange.left:
-            return memoryview(self._head)[self._head_filled :]
-        return exchange.sink.buffer()[: exchange.left]
+        try:
+            if exchange is None:
+                self._look_while_idle()
+            elif not exchange.done.done():
+                self._receive(exchange)
+        except _BLOCKED:
+            return
+        except Exception as error:
+            self._fail(exchange, error)
 
-    def buffer_updated(self, nbytes: int) -> None:
-        """Count bytes in. Whatever goes wrong ends the exchange with it."""
-        self._moved_at = self._loop.time()
+    def _look_while_idle(self) -> None:
+        """The end, or a reply to nothing. A TLS session ticket is neither: then reading blocks."""
+        self._channel.recv_into(self._scratch)
+        self.abort()
+
+    def _receive(self, exchange: _Exchange) -> None:
+        reader = exchange.reader
+        count, ended = self._filled(exchange, reader.buffer())
+        if count:
+            exchange.moved_at = self._loop.time()
+            reader.filled(count)
+        if ended:
+            self._end(exchange)
+        self._wake_for(reader.expected)
+        if reader.reply is not None:
+            exchange.done.set_result(reader.reply)
+        elif self._tls is not None and self._tls.pending():
+            # OpenSSL holds bytes that the socket does not show any more.
+            self._loop.call_soon(self._readable)
+
+    def _filled(self, exchange: _Exchange, memory: memoryview) -> tuple[int, bool]:
+        """Put what has come into `memory`: how much it was, and whether it was the last."""
+        try:
+            return self._fill(memory)
+        except _BLOCKED:
+            raise
+        except OSError as error:
+            broken = translate(error, self._host)
+            raise (broken if exchange.reader.heard else Unheard(broken.message, hint=broken.hint)) from error
+
+    def _fill(self, memory: memoryview) -> tuple[int, bool]:
+        """A plain socket gives all it has at once; TLS gives a record of 16 KiB at a time."""
+        if self._tls is None:
+            count = self._channel.recv_into(memory)
+            return count, not count
+        filled = 0
+        try:
+            while filled < len(memory):
+                count = self._tls.recv_into(memory[filled:])
+                if not count:
+                    return filled, True
+                filled += count
+        except _BLOCKED:
+            pass
+        return filled, False
+
+    def _wake_for(self, expected: int) -> None:
+        """How much must have come before the loop is told; `expected` will come unless the server stalls."""
+        low_water = _LOW_WATER_BYTES if expected >= 2 * _LOW_WATER_BYTES else 1
+        if low_water != self._low_water:
+            self._low_water = low_water
+            with contextlib.suppress(OSError):
+                self._channel.setsockopt(socket.SOL_SOCKET, socket.SO_RCVLOWAT, low_water)
+
+    def _end(self, exchange: _Exchange) -> None:
+        """The server sends no more."""
+        if not exchange.reader.heard:
+            # A pooled connection that was closed as the request went out ends in a reset as often as in an end.
+            raise Unheard(f"{self._host} closed the connection without a reply") from exchange.send_error
+        exchange.reader.end()
+
+    # --- sending ------------------------------------------------------------------------------------------------------
+
+    def _writable(self) -> None:
         exchange = self._exchange
         if exchange is None or exchange.done.done():
-            # Nobody asked: a reply to nothing.
-            self.abort()
+            self._stop_writing()
             return
         try:
-            if exchange.left is None:
-                self._head_filled += nbytes
-                self._read_head(exchange)
+            self._send(exchange)
+        except _BLOCKED:
+            pass
+        except OSError as error:
+            # What the server said before it hung up is worth more than that it hung up.
+            exchange.send_error = error
+            exchange.unsent.clear()
+        if not exchange.unsent:
+            self._stop_writing()
+        elif not self._writing:
+            self._writing = True
+            self._loop.add_writer(self._channel.fileno(), self._writable)
+
+    def _send(self, exchange: _Exchange) -> None:
+        turn = 0
+        while exchange.unsent and turn < _TURN_BYTES:
+            piece = exchange.unsent[0]
+            count = self._channel.send(piece[:_SLICE_BYTES])
+            turn += count
+            exchange.moved_at = self._loop.time()
+            if count == len(piece):
+                exchange.unsent.popleft()
             else:
-                self._count(exchange, nbytes)
-        except Exception as error:
-            self._end(exchange, error)
+                exchange.unsent[0] = piece[count:]
 
-    def eof_received(self) -> None:
-        """The other side sends no more; the transport closes itself."""
+    def _stop_writing(self) -> None:
+        if self._writing:
+            self._writing = False
+            self._loop.remove_writer(self._channel.fileno())
 
-    def connection_lost(self, error: Exception | None) -> None:
-        """Closed by either side."""
-        exchange = self._exchange
-        self._transport = None
-        if exchange is None or exchange.done.done():
-            return
-        if exchange.left is None and not self._head_filled and not exchange.interim:
-            # A pooled connection that was closed as the request went out ends in a reset as often as in an end.
-            exchange.done.set_exception(Unheard(f"{self._host} closed the connection without a reply"))
-        elif error is not None:
-            exchange.done.set_exception(translate(error, self._host))
-        elif exchange.left is not None:
-            exchange.done.set_exception(NetworkError(f"The reply of {self._host} ended {exchange.left} bytes early"))
-        else:
-            exchange.done.set_exception(NetworkError(f"The reply of {self._host} ended in its head"))
+    # --- what can go wrong --------------------------------------------------------------------------------------------
 
-    # --- reading ------------------------------------------------------------------------------------------------------
-
-    def _read_head(self, exchange: _Exchange) -> None:
-        while True:
-            end = self._head.find(head.END, 0, self._head_filled)
-            if end < 0:
-                if self._head_filled == len(self._head):
-                    raise RemoteError(f"The head of {self._host}'s reply is longer than {len(self._head)} bytes")
-                return
-            found = head.parse(bytes(self._head[:end]), self._host)
-            rest = bytes(self._head[end + len(head.END) : self._head_filled])
-            self._head_filled = 0
-            if not found.interim:
-                self._begin_body(exchange, found, rest)
-                return
-            exchange.interim += 1
-            if exchange.interim > _INTERIM_MAX:
-                raise RemoteError(f"{self._host} sends interim replies without end")
-            self._head[: len(rest)] = rest
-            self._head_filled = len(rest)
-
-    def _begin_body(self, exchange: _Exchange, found: head.Head, rest: bytes) -> None:
-        if found.length is None:
-            raise NotPlain
-        reply = exchange.reply = Reply(found.status, found.headers)
-        wanted = exchange.judge(reply)
-        if wanted is None:
-            if found.length > REFUSAL_BYTES_MAX:
-                raise RemoteError(f"{self._host} answers {found.status} with {found.length} bytes")
-            exchange.sink = _Refusal(found.length)
-            wanted = found.length
-        exchange.beyond = found.length - wanted
-        exchange.left = min(wanted, found.length)
-        exchange.keep = found.keep and exchange.beyond == 0 and len(rest) <= wanted
-        self._pour(exchange, memoryview(rest)[: exchange.left])
-
-    def _pour(self, exchange: _Exchange, rest: memoryview) -> None:
-        """Copy what came behind the head."""
-        if not rest:
-            self._count(exchange, 0)
-        while rest:
-            buffer = exchange.sink.buffer()
-            count = min(len(buffer), len(rest))
-            buffer[:count] = rest[:count]
-            rest = rest[count:]
-            self._count(exchange, count)
-
-    def _count(self, exchange: _Exchange, count: int) -> None:
-        if exchange.left is None or exchange.reply is None:
-            raise AssertionError("body bytes before a head")
-        exchange.left -= count
-        if count:
-            exchange.sink.filled(count)
-        if exchange.left:
-            return
-        if exchange.beyond > 0:
-            raise RemoteError(
-                f"The reply of {self._host} goes on for {exchange.beyond} bytes after those it should have"
-            )
-        if exchange.beyond < 0:
-            raise NetworkError(f"The reply of {self._host} ended {-exchange.beyond} bytes early")
-        body = bytes(exchange.sink.memory) if isinstance(exchange.sink, _Refusal) else b""
-        exchange.done.set_result(Reply(exchange.reply.status, exchange.reply.headers, body))
-
-    def _end(self, exchange: _Exchange, error: Exception) -> None:
-        if not exchange.done.done():
+    def _fail(self, exchange: _Exchange | None, error: Exception) -> None:
+        if exchange is not None and not exchange.done.done():
             exchange.done.set_exception(error)
         self.abort()
 
-    def _watch(self, stall_seconds: float) -> None:
-        """Ends the exchange when nothing has moved for `stall_seconds`; else looks again when that may be so."""
+    def _look(self) -> None:
+        """Ends the exchange when nothing has moved for too long; else looks again when that may be so."""
         exchange = self._exchange
         if exchange is None or exchange.done.done():
             return
-        left = self._moved_at + stall_seconds - self._loop.time()
-        if left > 0:
-            self._watchdog = self._loop.call_later(left, self._watch, stall_seconds)
-        else:
-            self._end(exchange, translate(TimeoutError(), self._host))
+        if exchange.sending:
+            self._look_at_the_kernel(exchange)
+        patience = exchange.patience
+        limit = patience.stall_seconds if exchange.sending else patience.reply_seconds
+        left = exchange.moved_at + limit - self._loop.time()
+        if left <= 0 and self._low_water > 1:
+            self._wake_for(0)  # a little may have come, too little to be told of
+            left = limit / _LOOKS
+        if left <= 0:
+            self._fail(exchange, translate(TimeoutError(), self._host))
+            return
+        self._timer = self._loop.call_later(min(left, limit / _LOOKS) if exchange.sending else left, self._look)
+
+    def _look_at_the_kernel(self, exchange: _Exchange) -> None:
+        """Notice what it has delivered of the body, and when that was nearly all."""
+        held = _unacknowledged(self._channel)
+        if held < exchange.unacknowledged:
+            exchange.moved_at = self._loop.time()
+        exchange.unacknowledged = held
+        if not exchange.unsent and held <= _UNACKNOWLEDGED_BYTES_MAX:
+            exchange.sending = False
+            exchange.moved_at = self._loop.time()
+
+
+def _pieces(request: bytes, body: Sequence[memoryview]) -> tuple[deque[memoryview], bool]:
+    """What to send, and whether its way through the kernel must be watched."""
+    size = sum(buffer.nbytes for buffer in body)
+    if size <= _JOINED_BYTES_MAX:
+        return deque([memoryview(b"".join([request, *body]))]), False
+    return deque([memoryview(request), *(buffer.cast("B") for buffer in body if buffer.nbytes)]), True
+
+
+def _unacknowledged(channel: socket.socket) -> int:
+    """Bytes that the kernel took and the other side has not; 0 where that cannot be asked."""
+    try:
+        return struct.unpack("i", fcntl.ioctl(channel.fileno(), termios.TIOCOUTQ, b"\0" * 4))[0]  # type: ignore[no-any-return]
+    except OSError:
+        return 0

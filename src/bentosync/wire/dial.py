@@ -36,6 +36,8 @@ async def dial(host: str, port: int) -> socket.socket:
 async def _connected(opened: socket.socket, address: object) -> socket.socket:
     try:
         opened.setblocking(False)
+        # A head must not wait for the acknowledgement of what was sent before it.
+        opened.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         await asyncio.get_running_loop().sock_connect(opened, address)  # type: ignore[arg-type]
     except BaseException:
         opened.close()

@@ -1,8 +1,8 @@
-"""The wire for bodies that are worth it: range reads straight from the socket into the caller's memory.
+"""The wire: requests and replies straight between sockets and the caller's memory.
 
-Only `receive` is taken over, and only where it is plain: no proxy in between, a reply framed by Content-Length.
-Everything else goes through the full client behind it (`pooled`), which is slower and knows HTTP in all its forms; a
-host that answered oddly once is left to it for good. Measured against the full client: perf/results.
+Everything that needs no proxy goes this way, control calls and bodies in both directions alike; `connection` does the
+exchange, here are the pool and the second try. What must go through a proxy is left to the full client behind (`late`),
+which is slower, and whose import costs more than many a pull.
 """
 
 from __future__ import annotations
@@ -11,24 +11,39 @@ import asyncio
 import ssl
 
 from bentosync.settings import TransferSettings
-from bentosync.wire.connection import Connection, NotPlain, Unheard
+from bentosync.wire.connection import REFUSAL_BYTES_MAX, Connection, Patience, Stale, Unheard
 from bentosync.wire.dial import dial
 from bentosync.wire.exchange import Judge, Reply, Request, Sink, Wire
 from bentosync.wire.faults import translated
+from bentosync.wire.handshake import secured
 from bentosync.wire.origin import Origin, request_head, split
 from bentosync.wire.proxies import proxy_for
+from bentosync.wire.reader import ReplyReader
 from bentosync.wire.trust import trusted
 
 # S3 closes a connection that was idle for 5 s or more; ours go first.
 IDLE_SECONDS_MAX = 4.0
+
+# RFC 9110, 9.2.2: what may be sent again when nobody knows whether it arrived.
+_IDEMPOTENT = frozenset({"GET", "HEAD", "PUT", "DELETE"})
+
+
+class _Nowhere:
+    """The sink of an exchange: its judge wants nothing in it."""
+
+    def buffer(self) -> memoryview:
+        raise AssertionError("nothing goes into this sink")
+
+    def filled(self, count: int) -> None:
+        raise AssertionError("nothing went into this sink")
 
 
 class DirectWire:
     """The `Wire` contract. Belongs to the event loop of its first call.
 
     Args:
-        transfer: Connect and stall times.
-        behind: The full client, for everything that is not plain; closed together with this one.
+        transfer: Connect and stall times; `jobs` bounds how many connections rest.
+        behind: The full client, for what must go through a proxy; closed together with this one.
         ca_bundle: A PEM file, or a folder of them, trusted instead of the system's authorities.
     """
 
@@ -38,34 +53,19 @@ class DirectWire:
         self._ca_bundle = ca_bundle
         self._trust: ssl.SSLContext | None = None
         self._idle: dict[Origin, list[Connection]] = {}
-        self._odd: set[Origin] = set()
+        self._proxied: dict[str, bool] = {}
 
     async def exchange(self, request: Request, *, body_bytes_max: int = 1 << 20) -> Reply:
         """Send `request`, return the whole reply."""
-        return await self._behind.exchange(request, body_bytes_max=body_bytes_max)
+        if self._through_proxy(request.url):
+            return await self._behind.exchange(request, body_bytes_max=body_bytes_max)
+        return await self._exchanged(request, judge=lambda reply: None, sink=_Nowhere(), collect_max=body_bytes_max)
 
     async def receive(self, request: Request, *, judge: Judge, sink: Sink) -> Reply:
         """Send `request`, put the body the judge accepts into `sink`."""
-        origin, host, target = split(request.url)
-        if origin in self._odd or request.body or proxy_for(request.url):
+        if self._through_proxy(request.url):
             return await self._behind.receive(request, judge=judge, sink=sink)
-        head = request_head(request, host, target)
-        stall_seconds = request.reply_seconds or self._transfer.stall_seconds
-        while True:
-            warm = self._warm(origin)
-            connection = warm or await self._connected(origin, host)
-            try:
-                reply = await connection.exchange(head, judge, sink, stall_seconds=stall_seconds)
-            except NotPlain:
-                self._odd.add(origin)
-                return await self._behind.receive(request, judge=judge, sink=sink)
-            except Unheard:
-                if warm is None:
-                    raise
-                continue  # The server closed it while it was idle; that is no fault yet.
-            if connection.usable:
-                self._idle.setdefault(origin, []).append(connection)
-            return reply
+        return await self._exchanged(request, judge=judge, sink=sink, collect_max=REFUSAL_BYTES_MAX)
 
     async def aclose(self) -> None:
         """Close every connection."""
@@ -74,6 +74,47 @@ class DirectWire:
                 connection.abort()
         self._idle.clear()
         await self._behind.aclose()
+
+    async def _exchanged(self, request: Request, *, judge: Judge, sink: Sink, collect_max: int) -> Reply:
+        body = [memoryview(request.body)] if isinstance(request.body, bytes) else request.body
+        with translated(request.url.split("/")[2]):
+            origin, host, target = split(request.url)
+            head = request_head(request, host, target, sum(buffer.nbytes for buffer in body))
+        stall_seconds = self._transfer.stall_seconds
+        patience = Patience(stall_seconds, request.reply_seconds or stall_seconds)
+        while True:
+            warm = self._warm(origin)
+            connection = warm or await self._connected(origin, host)
+            reader = ReplyReader(
+                host, connection.scratch, judge, sink, collect_max=collect_max, bodyless=request.method == "HEAD"
+            )
+            try:
+                reply = await connection.exchange(head, body, reader, patience)
+            except Unheard as silence:
+                # The server closed it while it rested; that is no fault yet.
+                if warm is None or not (isinstance(silence, Stale) or request.method in _IDEMPOTENT):
+                    raise
+                continue
+            self._checked(request, reply, connection)
+            self._rest(origin, connection)
+            return reply
+
+    def _through_proxy(self, url: str) -> bool:
+        """Asked once for every place: the answer goes through the whole environment."""
+        place = url[: url.find("/", 8)]
+        if place not in self._proxied:
+            self._proxied[place] = proxy_for(url) is not None
+        return self._proxied[place]
+
+    @staticmethod
+    def _checked(request: Request, reply: Reply, connection: Connection) -> None:
+        if request.check is None:
+            return
+        try:
+            request.check(reply)
+        except BaseException:
+            connection.abort()
+            raise
 
     def _warm(self, origin: Origin) -> Connection | None:
         """The connection used last, if the server has not had time to close it."""
@@ -86,15 +127,21 @@ class DirectWire:
             connection.abort()
         return None
 
+    def _rest(self, origin: Origin, connection: Connection) -> None:
+        """Keep a connection that can be used again; of too many the one that rested longest goes."""
+        if not connection.usable:
+            return
+        connections = self._idle.setdefault(origin, [])
+        connections.append(connection)
+        if len(connections) > 2 * self._transfer.jobs + 8:
+            connections.pop(0).abort()
+
     async def _connected(self, origin: Origin, host: str) -> Connection:
         if origin.tls and self._trust is None:
             self._trust = trusted(self._ca_bundle)
         with translated(host, connecting=True):
             async with asyncio.timeout(self._transfer.connect_seconds):
-                _, connection = await asyncio.get_running_loop().create_connection(
-                    lambda: Connection(host),
-                    sock=await dial(origin.host, origin.port),
-                    ssl=self._trust if origin.tls else None,
-                    server_hostname=origin.host if origin.tls else None,
-                )
-        return connection
+                channel = await dial(origin.host, origin.port)
+                if self._trust is not None and origin.tls:
+                    channel = await secured(channel, self._trust, origin.host)
+        return Connection(channel, host)

@@ -1,8 +1,7 @@
 """The head of a response, parsed strictly. Pure.
 
-Only what object stores send is understood: HTTP/1.1, a status, header fields without folding, a body whose length is
-announced. `parse` refuses what is not HTTP; what is HTTP but not that plain (chunked, no length, 1.0) is marked, and
-the caller lets a full client have the exchange.
+Only what object stores send is understood: HTTP/1.x, a status, header fields without folding. `parse` refuses what is
+not HTTP, and says how the body is framed.
 """
 
 from __future__ import annotations
@@ -25,14 +24,15 @@ _LENGTH = re.compile(rb"[0-9]{1,18}")
 class Head:
     """Status, header fields (names in lower case, the last of equal names counts), and how the body is framed.
 
-    `length` is None if the body is not framed by a plain Content-Length. `keep` says that the connection may be used
-    again.
+    `length` is None if the body is not framed by a plain Content-Length; `chunked` if it comes in chunks and nothing
+    else. `keep` says that the connection may be used again after the body.
     """
 
     status: int
     headers: Mapping[str, str]
     length: int | None
     keep: bool
+    chunked: bool = False
 
     @property
     def interim(self) -> bool:
@@ -60,9 +60,14 @@ def parse(data: bytes, host: str) -> Head:
         headers[name] = field[2].decode("latin-1")
         if name == "content-length":
             lengths.add(field[2])
-    plain = status_line[1] == b"1" and "transfer-encoding" not in headers
-    keep = plain and headers.get("connection", "").lower() != "close"
-    return Head(int(status_line[2]), headers, _length(lengths, host) if plain else None, keep)
+    modern = status_line[1] == b"1"
+    coding = headers.get("transfer-encoding")
+    chunked = modern and coding is not None and coding.strip().lower() == "chunked"
+    length = _length(lengths, host) if coding is None else None
+    tokens = [token.strip().lower() for token in headers.get("connection", "").split(",")]
+    # Both framings at once: somebody on the way may have meant the other one (RFC 9112, 6.3).
+    keep = modern and "close" not in tokens and not (lengths and coding is not None)
+    return Head(int(status_line[2]), headers, length, keep, chunked)
 
 
 def _length(values: set[bytes], host: str) -> int | None:

@@ -7,6 +7,8 @@ from urllib.parse import urlsplit
 
 from bentosync.wire.exchange import Request
 
+# For these a server may insist on hearing that the body is empty.
+_WITH_BODY = ("PUT", "POST")
 _HEADERS = {"Accept-Encoding": "identity", "User-Agent": "bentosync"}
 
 
@@ -28,9 +30,11 @@ def split(url: str) -> tuple[Origin, str, str]:
     return origin, parts.netloc.rpartition("@")[2], f"{target}?{parts.query}" if parts.query else target
 
 
-def request_head(request: Request, host: str, target: str) -> bytes:
-    """The request as it is sent, if it has no body. Raises `ValueError` for a header with a line break in it."""
+def request_head(request: Request, host: str, target: str, body_bytes: int = 0) -> bytes:
+    """What is sent before the body. Raises `ValueError` for a header with a line break in it."""
     fields = {"Host": host, **_HEADERS, **request.headers}
+    if body_bytes or request.method in _WITH_BODY:
+        fields["Content-Length"] = str(body_bytes)
     lines = [f"{request.method} {target} HTTP/1.1", *(f"{name}: {value}" for name, value in fields.items())]
     if any("\r" in line or "\n" in line for line in lines):
         raise ValueError("a header holds a line break")

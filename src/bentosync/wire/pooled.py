@@ -4,7 +4,7 @@ What aiohttp would do on its own is switched off: redirects, cookies, decompress
 into `bytes`; each is copied into `sink.buffer()` on the event loop's thread, in the task that called `receive`. So a
 task that has returned, or has been cancelled, cannot touch a buffer later: nothing else knows the sink.
 
-Every error leaves through `faults.translated`, except what a judge or a sink raises.
+Every error leaves through `client_faults.translated`, except what a judge or a sink raises.
 """
 
 from __future__ import annotations
@@ -20,8 +20,8 @@ from yarl import URL
 from bentosync.errors import NetworkError, RemoteError
 from bentosync.settings import TransferSettings
 from bentosync.wire.buffers import Buffers
+from bentosync.wire.client_faults import translated
 from bentosync.wire.exchange import Judge, Reply, Request, Sink
-from bentosync.wire.faults import translated
 from bentosync.wire.proxies import proxy_for
 from bentosync.wire.trust import trusted
 

@@ -150,11 +150,11 @@ def test_xdg_decides_where_the_user_file_is(here: Path) -> None:
 
 def test_a_remote_named_again_replaces_the_lower_one_whole(here: Path) -> None:
     write(
-        here, "config/config.toml", '[remote.r]\nurl = "s3://b/p"\nprofile = "ml"\n[remote.other]\nurl = "file:///o"\n'
+        here, "config/config.toml", '[remote.r]\nurl = "s3://bkt/p"\nprofile = "ml"\n[remote.other]\nurl = "file:///o"\n'
     )
-    write(here, "cwd/bentosync.toml", '[remote.r]\nurl = "s3://c"\n')
+    write(here, "cwd/bentosync.toml", '[remote.r]\nurl = "s3://other"\n')
     remotes = read(here).remotes
-    assert remotes["r"] == RemoteSettings(url="s3://c", name="r")
+    assert remotes["r"] == RemoteSettings(url="s3://other", name="r")
     assert remotes["other"].url == "file:///o"
 
 
@@ -162,11 +162,11 @@ def test_all_fields_of_a_remote_can_be_configured(here: Path) -> None:
     write(
         here,
         "cwd/bentosync.toml",
-        '[remote.r]\nurl = "s3://b/p"\nendpoint_url = "http://e"\nregion = "eu"\nprofile = "ml"\naddressing = "path"\n'
+        '[remote.r]\nurl = "s3://bkt/p"\nendpoint_url = "http://e"\nregion = "eu"\nprofile = "ml"\naddressing = "path"\n'
         'anonymous = true\nsingle_writer = true\nca_bundle = "/ca.pem"\n',
     )
     assert read(here).remotes["r"] == RemoteSettings(
-        "s3://b/p", "r", "http://e", "eu", "ml", "path", anonymous=True, single_writer=True, ca_bundle="/ca.pem"
+        "s3://bkt/p", "r", "http://e", "eu", "ml", "path", anonymous=True, single_writer=True, ca_bundle="/ca.pem"
     )
 
 
@@ -231,7 +231,7 @@ def test_an_unknown_name_gets_a_suggestion() -> None:
 @pytest.mark.parametrize(
     ("ref", "url"),
     [
-        ("s3://b/p/", "s3://b/p"),
+        ("s3://bkt/p/", "s3://bkt/p"),
         ("file:///mnt/m/", "file:///mnt/m"),
         ("file://localhost/m", "file:///m"),
         ("/mnt/a b%", "file:///mnt/a%20b%25"),

@@ -69,7 +69,7 @@ def test_the_doctor_reports_on_everything(invoke: Invoke, world: World) -> None:
 
 def test_the_doctor_survives_a_sick_remote_and_says_so(invoke: Invoke, world: World) -> None:
     world.configure(
-        '[transfer]\nattempts = 1\n[remote.gone]\nurl = "s3://b/p"\n'
+        '[transfer]\nattempts = 1\n[remote.gone]\nurl = "s3://bkt/p"\n'
         'endpoint_url = "http://127.0.0.1:9"\nanonymous = true\n'
     )
     result = invoke("doctor")
@@ -78,10 +78,10 @@ def test_the_doctor_survives_a_sick_remote_and_says_so(invoke: Invoke, world: Wo
 
 
 def test_the_doctor_opens_no_socket_offline(invoke: Invoke, world: World) -> None:
-    world.configure('[remote.lab]\nurl = "s3://b/p"\nendpoint_url = "http://127.0.0.1:9"\n')
+    world.configure('[remote.lab]\nurl = "s3://bkt/p"\nendpoint_url = "http://127.0.0.1:9"\n')
     result = invoke("doctor", "--offline")
     assert result.exit_code == 0
-    assert "lab: s3://b/p: not asked (offline)" in result.stdout
+    assert "lab: s3://bkt/p: not asked (offline)" in result.stdout
 
 
 @pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])

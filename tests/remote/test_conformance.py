@@ -15,6 +15,7 @@ from bentosync.remote.s3.address import parse_bucket
 from bentosync.remote.s3.client import Client
 from bentosync.remote.s3.probe import Probe
 from bentosync.remote.s3.s3 import S3Remote
+from bentosync.remote.s3.terms import Terms
 from bentosync.settings import RemoteSettings, TransferSettings
 from bentosync.wire.pooled import PooledWire
 from tests.remote.conformance import Place, RemoteConformance
@@ -27,7 +28,7 @@ def bare_s3(settings: RemoteSettings) -> Remote:
     """The S3 remote without decorators."""
     bucket = parse_bucket(settings.url)
     wire = PooledWire(TRANSFER)
-    return S3Remote(bucket, Client(settings, wire, bucket=bucket.name), wire, Probe(None))
+    return S3Remote(bucket, Client(settings, wire, bucket=bucket.name), wire, Probe(None), Terms(settings))
 
 
 def composed(settings: RemoteSettings, folder: Path) -> Callable[[], Remote]:

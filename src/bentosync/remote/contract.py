@@ -15,12 +15,20 @@ from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
-from bentosync.errors import NotFound
+from bentosync.errors import AuthError, NotFound
 from bentosync.wire.exchange import Sink
 
 
 class MissingRemote(NotFound):
     """The place itself is not there: no answer about one of its objects."""
+
+
+class Forbidden(AuthError):
+    """Known credentials that lack one permission: other calls may well succeed. `permission` names it, if known."""
+
+    def __init__(self, message: str, *, permission: str | None = None, hint: str | None = None) -> None:
+        super().__init__(message, hint=hint)
+        self.permission = permission
 
 
 ChecksumName = Literal["crc64nvme", "crc32"]
@@ -39,6 +47,20 @@ class Properties:
     part_bytes_min: int
     parts_max: int
     put_bytes_max: int
+
+
+@dataclass(frozen=True, slots=True)
+class Access:
+    """How a remote is reached, for whoever looks why it does not work. None is what does not apply to it.
+
+    `credentials` says where they were found. `clock_ahead_seconds` is the store's clock minus ours, by its last reply.
+    """
+
+    endpoint: str | None = None
+    region: str | None = None
+    addressing: str | None = None
+    credentials: str | None = None
+    clock_ahead_seconds: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -193,12 +215,21 @@ class Remote(Protocol):
         """
         ...
 
-    async def delete(self, key: str) -> None:
-        """Remove the object. No error if there is none."""
+    async def delete(self, key: str, *, condition: IfMatch | None = None) -> None:
+        """Remove the object. No error if there is none.
+
+        With a condition, only if it is that very object, else `Conflict`; a store that does not know conditional
+        deletes removes it in any case, so nothing may rest on the condition alone. After a lost reply the object may be
+        gone and the answer `Conflict`: callers `stat`.
+        """
         ...
 
     async def place(self) -> str:
         """Which place of all this is: the URL, and for a bucket its endpoint too. What is remembered goes by it."""
+        ...
+
+    async def access(self) -> Access:
+        """How the place is reached. Asks nobody: what only the store can tell is known after another call."""
         ...
 
     async def conditional_writes(self) -> bool:

@@ -20,7 +20,18 @@ from bentosync.blocking import in_thread
 from bentosync.errors import Conflict, IntegrityError, InvalidArgument, NotFound, UnsafeInput
 from bentosync.native import checksum as checksums
 from bentosync.remote import disk
-from bentosync.remote.contract import Condition, Entity, IfAbsent, IfMatch, Part, Properties, RangeSink, Stat, Upload
+from bentosync.remote.contract import (
+    Access,
+    Condition,
+    Entity,
+    IfAbsent,
+    IfMatch,
+    Part,
+    Properties,
+    RangeSink,
+    Stat,
+    Upload,
+)
 from bentosync.remote.spool import Spool, digest
 from bentosync.settings import NativeMode
 
@@ -141,14 +152,18 @@ class DirectoryRemote:
                 with contextlib.suppress(NotFound):
                     yield await self._run(key, self._stat, key)
 
-    async def delete(self, key: str) -> None:
+    async def delete(self, key: str, *, condition: IfMatch | None = None) -> None:
         """Unlink, then remove the folders that this left empty."""
         with contextlib.suppress(NotFound):
-            await self._run(key, self._delete, key)
+            await self._run(key, self._delete, key, condition)
 
     async def place(self) -> str:
         """The URL."""
         return self._properties.url
+
+    async def access(self) -> Access:
+        """Nothing but the folder."""
+        return Access()
 
     async def conditional_writes(self) -> bool:
         """True: links are exclusive, and replacing takes a lock."""
@@ -259,10 +274,12 @@ class DirectoryRemote:
         spool.remove()
         return etag
 
-    def _delete(self, key: str) -> None:
+    def _delete(self, key: str, condition: IfMatch | None) -> None:
         self._stat(key)
         path = self._solid(key)
         with disk.locked(self._uploads / "lock"):
+            if condition is not None and self._current_etag(key) not in (None, condition.etag):
+                raise Conflict(f"{key} was changed by somebody else", hint="read it again, then decide")
             path.unlink()
             disk.sync_folder(path.parent)
         disk.remove_empty_parents(path.parent, self._root)

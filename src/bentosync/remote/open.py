@@ -33,7 +33,7 @@ def open_remote(
     Args:
         remote: Where it is and how to reach it.
         transfer: Timeouts, connections and the retry policy.
-        observer: Told about every retry.
+        observer: Told about every retry, and about plain http to another machine.
         cache_dir: Where the answer of the conditional-write probe is remembered; None remembers nothing.
         native: Whether the compiled core may be used.
         clock: The time between tries, injected by tests.
@@ -45,7 +45,7 @@ def open_remote(
         case "file":
             inner: Remote = DirectoryRemote(folder_of(remote.url), native=native)
         case "s3":
-            inner = _bucket(remote, transfer, cache_dir, native)
+            inner = _bucket(remote, transfer, observer, cache_dir, native)
         case _:
             raise InvalidArgument(
                 f"Remote URL {remote.url!r} is not supported",
@@ -70,25 +70,34 @@ def folder_of(url: str) -> Path:
     return Path(os.path.normpath(path))
 
 
-def _bucket(remote: RemoteSettings, transfer: TransferSettings, cache_dir: Path | None, native: NativeMode) -> Remote:
+def _bucket(
+    remote: RemoteSettings, transfer: TransferSettings, observer: Observer, cache_dir: Path | None, native: NativeMode
+) -> Remote:
     # Imported here: a folder needs no HTTP client, whose import takes longer than many a command.
     from bentosync.remote.s3.address import parse_bucket
     from bentosync.remote.s3.client import Client
     from bentosync.remote.s3.probe import Probe
     from bentosync.remote.s3.s3 import S3Remote
+    from bentosync.remote.s3.terms import Terms
 
     bucket = parse_bucket(remote.url)
     wire = _wire(remote, transfer, native)
-    return S3Remote(bucket, Client(remote, wire, bucket=bucket.name), wire, Probe(cache_dir), native=native)
+    client = Client(remote, wire, bucket=bucket.name, observer=observer)
+    return S3Remote(bucket, client, wire, Probe(cache_dir), Terms(remote), native=native)
 
 
 def _wire(remote: RemoteSettings, transfer: TransferSettings, native: NativeMode) -> Wire:
     """The fastest there is for what it can do, in front of the next (docs/adr/0007)."""
     from bentosync.wire.direct import DirectWire
-    from bentosync.wire.pooled import PooledWire
+    from bentosync.wire.late import LateWire
 
-    full = PooledWire(transfer, ca_bundle=remote.ca_bundle)
-    direct = DirectWire(transfer, behind=full, ca_bundle=remote.ca_bundle)
+    def full() -> Wire:
+        # aiohttp takes a quarter of a second to import, and only what goes through a proxy needs it.
+        from bentosync.wire.pooled import PooledWire
+
+        return PooledWire(transfer, ca_bundle=remote.ca_bundle)
+
+    direct = DirectWire(transfer, behind=LateWire(full), ca_bundle=remote.ca_bundle)
     if native != "on" or receiving.openssl_version(native) is None:
         return direct
     from bentosync.wire.native import NativeWire

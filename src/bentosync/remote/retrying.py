@@ -20,7 +20,18 @@ from typing import TYPE_CHECKING, Protocol, TypeVar
 
 from bentosync.errors import BentoMLException, IntegrityError, Throttled
 from bentosync.events import Observer, Retried, ignore
-from bentosync.remote.contract import Condition, Entity, Part, Properties, RangeSink, Remote, Stat, Upload
+from bentosync.remote.contract import (
+    Access,
+    Condition,
+    Entity,
+    IfMatch,
+    Part,
+    Properties,
+    RangeSink,
+    Remote,
+    Stat,
+    Upload,
+)
 
 if TYPE_CHECKING:
     import builtins
@@ -206,13 +217,17 @@ class RetryingRemote:
         async for found in self._listed(prefix, self._inner.list, lambda found: found.key):
             yield found
 
-    async def delete(self, key: str) -> None:
+    async def delete(self, key: str, *, condition: IfMatch | None = None) -> None:
         """Repeated."""
-        await self._patiently(key, lambda: self._inner.delete(key))
+        await self._patiently(key, lambda: self._inner.delete(key, condition=condition))
 
     async def place(self) -> str:
         """As the inner remote says."""
         return await self._inner.place()
+
+    async def access(self) -> Access:
+        """As the inner remote says."""
+        return await self._inner.access()
 
     async def conditional_writes(self) -> bool:
         """Repeated as a whole, with another scratch key."""

@@ -11,7 +11,18 @@ import time
 from collections.abc import AsyncIterator, Iterator, Sequence
 from typing import TYPE_CHECKING
 
-from bentosync.remote.contract import Condition, Entity, Part, Properties, RangeSink, Remote, Stat, Upload
+from bentosync.remote.contract import (
+    Access,
+    Condition,
+    Entity,
+    IfMatch,
+    Part,
+    Properties,
+    RangeSink,
+    Remote,
+    Stat,
+    Upload,
+)
 
 if TYPE_CHECKING:
     import builtins
@@ -96,14 +107,18 @@ class TracingRemote:
             async for found in self._inner.list(prefix):
                 yield found
 
-    async def delete(self, key: str) -> None:
+    async def delete(self, key: str, *, condition: IfMatch | None = None) -> None:
         """Traced."""
         with self._traced("delete", key):
-            await self._inner.delete(key)
+            await self._inner.delete(key, condition=condition)
 
     async def place(self) -> str:
         """As the inner remote says."""
         return await self._inner.place()
+
+    async def access(self) -> Access:
+        """As the inner remote says."""
+        return await self._inner.access()
 
     async def conditional_writes(self) -> bool:
         """Traced."""

@@ -4,10 +4,11 @@ Precedence: explicit argument, environment, `bentosync.toml` (or `[tool.bentosyn
 working directory, the user's config file, default.
 """
 
-from bentosync.settings.choose import choose_remote, parse_url, remote_at
+from bentosync.settings.choose import choose_remote, other_remote, parse_url, remote_at
 from bentosync.settings.load import Found, Resolved, load, resolve, terminal, user_config_path
 from bentosync.settings.values import (
     Addressing,
+    Encryption,
     LogLevel,
     NativeMode,
     ProgressMode,
@@ -19,6 +20,7 @@ from bentosync.settings.values import (
 
 __all__ = [
     "Addressing",
+    "Encryption",
     "Found",
     "LogLevel",
     "NativeMode",
@@ -30,6 +32,7 @@ __all__ = [
     "TransferSettings",
     "choose_remote",
     "load",
+    "other_remote",
     "parse_url",
     "remote_at",
     "resolve",

@@ -7,6 +7,8 @@ from dataclasses import replace
 from urllib.parse import quote, urlsplit
 
 from bentosync.errors import InvalidArgument, NotFound
+from bentosync.redaction import without_secrets
+from bentosync.settings.bucket import check_bucket
 from bentosync.settings.values import RemoteSettings, Settings
 
 THREE_WAYS = """bentosync remote add nas file:///mnt/models
@@ -33,7 +35,7 @@ def choose_remote(settings: Settings, ref: str | None = None) -> RemoteSettings:
     if "/" in ref or ":" in ref:
         return remote_at(settings, parse_url(ref))
     if ref not in settings.remotes:
-        raise NotFound(f'no remote "{ref}" is configured', hint=_other_names(settings, ref))
+        raise other_remote(settings, ref)
     return settings.remotes[ref]
 
 
@@ -49,7 +51,7 @@ def parse_url(text: str) -> str:
     """Check the URL of a remote and return it in its normal form.
 
     Raises:
-        InvalidArgument: Another scheme, no bucket, a relative path, or credentials inside.
+        InvalidArgument: Another scheme, no possible bucket, a relative path, or credentials inside.
     """
     if text.startswith("/"):
         text = f"file://{quote(text)}"
@@ -60,21 +62,29 @@ def parse_url(text: str) -> str:
             hint="use a profile (--profile), the environment (AWS_ACCESS_KEY_ID …) or an instance role",
         )
     if parts.query or parts.fragment:
-        raise InvalidArgument(f'the URL "{text}" has a query or fragment, which a remote cannot use')
+        raise InvalidArgument(
+            f'the URL "{parts.scheme}://{parts.netloc}{parts.path}" has a query or fragment, which a remote cannot use'
+        )
     if parts.scheme == "s3":
         if not parts.netloc:
             raise InvalidArgument(f'the URL "{text}" names no bucket', hint="write it as s3://bucket/prefix")
+        check_bucket(parts.netloc)
         return text.rstrip("/")
     if parts.scheme == "file":
         if parts.netloc not in ("", "localhost") or not parts.path.startswith("/"):
             raise InvalidArgument(f'the URL "{text}" is not an absolute path', hint="write it as file:///mnt/models")
         return f"file://{parts.path.rstrip('/') or '/'}"
-    raise InvalidArgument(f'"{text}" is neither a file:// nor an s3:// URL', hint=THREE_WAYS)
+    raise InvalidArgument(f'"{without_secrets(text)}" is neither a file:// nor an s3:// URL', hint=THREE_WAYS)
 
 
 def named(name: str, remote: RemoteSettings) -> RemoteSettings:
     """The same remote under its name, its URL checked."""
     return replace(remote, name=name, url=parse_url(remote.url))
+
+
+def other_remote(settings: Settings, name: str) -> NotFound:
+    """The error for the name of a remote that is not configured; its hint is the one that was meant, if any."""
+    return NotFound(f'no remote "{name}" is configured', hint=_other_names(settings, name))
 
 
 def _only_one(settings: Settings) -> RemoteSettings:

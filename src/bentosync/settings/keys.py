@@ -112,15 +112,66 @@ def path_text(value: Any, place: Place) -> str:
 
 
 def one_of(*choices: str) -> Parser:
-    """One of a few words."""
+    """One of a few words, in any case."""
+    words = {choice.lower(): choice for choice in choices}
 
     def parse(value: Any, place: Place) -> str:
-        if isinstance(value, str) and value.strip().lower() in choices:
-            return value.strip().lower()
+        if isinstance(value, str) and value.strip().lower() in words:
+            return words[value.strip().lower()]
         raise ValueError(f"expected one of {', '.join(choices)}, got {value!r}")
 
     return parse
 
+
+def encryption(value: Any, place: Place) -> str:
+    """How the store encrypts what it is sent, by a key that it can get at itself."""
+    if isinstance(value, str) and CUSTOMER_KEY.fullmatch(value.strip().lower().replace("-", "_")):
+        raise ValueError(f"{NO_CUSTOMER_KEYS}; {INSTEAD_OF_CUSTOMER_KEYS}")
+    return str(one_of(*ENCRYPTIONS)(value, place))
+
+
+def storage_class(value: Any, place: Place) -> str:
+    """A storage class whose objects can be read at once; stores other than Amazon's have their own names."""
+    name = text(value, place)
+    if name.upper() in ARCHIVES:
+        raise ValueError(
+            f"objects in {name.upper()} cannot be read before somebody restores them, so nothing could be pulled: "
+            "use GLACIER_IR, or a lifecycle rule for versions that nobody pulls any more"
+        )
+    if name.upper() == "EXPRESS_ONEZONE":
+        raise ValueError("EXPRESS_ONEZONE is for directory buckets (S3 Express), which are not supported")
+    if not re.fullmatch(r"[A-Za-z0-9_.-]{1,64}", name):
+        raise ValueError(f"expected a storage class such as STANDARD_IA, got {value!r}")
+    return name
+
+
+def account(value: Any, place: Place) -> str:
+    """The id of an AWS account."""
+    if isinstance(value, str) and re.fullmatch(r"\d{12}", value.strip(), re.ASCII):
+        return value.strip()
+    raise ValueError(f'expected the 12 digits of an AWS account such as "111122223333", got {value!r}')
+
+
+def header_word(value: Any, place: Place) -> str:
+    """A word that can stand in a header."""
+    word = text(value, place)
+    if word.isascii() and word.isprintable() and " " not in word:
+        return word
+    raise ValueError(f"expected a word without spaces, got {value!r}")
+
+
+ENCRYPTIONS = ("AES256", "aws:kms", "aws:kms:dsse")
+ARCHIVES = ("GLACIER", "DEEP_ARCHIVE")
+ACLS = (
+    "private", "public-read", "public-read-write", "authenticated-read", "aws-exec-read", "bucket-owner-read",
+    "bucket-owner-full-control",
+)  # fmt: skip
+
+CUSTOMER_KEY = re.compile(r"sse_?c(_.*)?|sse_customer.*|customer(_.*)?")
+"""What people write who want SSE-C, as a setting's name or as the value of `sse`."""
+
+NO_CUSTOMER_KEYS = "keys of your own sent with each request (SSE-C) are not supported"
+INSTEAD_OF_CUSTOMER_KEYS = 'use sse = "aws:kms" with sse_kms_key_id, which other readers of the bucket can use too'
 
 KEYS: tuple[Key, ...] = (
     Key("default_remote", "text", text, "Remote used when none is named: a name or a URL.", "BENTOSYNC_REMOTE"),
@@ -181,4 +232,11 @@ REMOTE_KEYS: tuple[Key, ...] = (
     Key("anonymous", "true or false", flag, "Send unsigned requests."),
     Key("single_writer", "true or false", flag, "Push to a store that ignores conditional writes."),
     Key("ca_bundle", "path", path_text, "PEM file of certificate authorities to trust instead of the system's."),
+    Key("allow_http", "true or false", flag, "Plain http to another machine is meant: do not warn about it."),
+    Key("sse", ", ".join(ENCRYPTIONS), encryption, "Encryption at rest of what is pushed; else the bucket's default."),
+    Key("sse_kms_key_id", "text", header_word, "KMS key (id, ARN or alias) for `sse`; else the bucket's or Amazon's."),
+    Key("acl", ", ".join(ACLS), one_of(*ACLS), "Canned ACL of every object that is pushed."),
+    Key("storage_class", "text", storage_class, "Storage class of model files; small documents keep the default."),
+    Key("request_payer", "requester", one_of("requester"), "Pay for requests to a requester-pays bucket."),
+    Key("expected_bucket_owner", "12 digits", account, "AWS account that must own the bucket; else it is refused."),
 )

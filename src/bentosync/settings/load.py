@@ -16,9 +16,17 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
-from bentosync.errors import InvalidArgument
+from bentosync.errors import InvalidArgument, Unsupported
 from bentosync.settings.choose import named
-from bentosync.settings.keys import KEYS, REMOTE_KEYS, Key, Place
+from bentosync.settings.keys import (
+    CUSTOMER_KEY,
+    INSTEAD_OF_CUSTOMER_KEYS,
+    KEYS,
+    NO_CUSTOMER_KEYS,
+    REMOTE_KEYS,
+    Key,
+    Place,
+)
 from bentosync.settings.values import RemoteSettings, Settings, TerminalSettings, TransferSettings
 
 CONFIG_BYTES_MAX = 1 << 20
@@ -98,6 +106,16 @@ def parse_for_file(name: str, value: Any, path: Path, *, environ: Mapping[str, s
     return _parse(name, value, Place(str(path), path.parent, environ, textual=isinstance(value, str)))
 
 
+def check_file(text: str, path: Path, *, environ: Mapping[str, str] = os.environ) -> None:
+    """Check what would be the config file at `path`, as a whole: two settings may not go together.
+
+    Raises:
+        InvalidArgument: It could not be loaded.
+    """
+    variables = dict(environ)
+    _settings(_from_document(_decoded(text.encode(), path), path, variables), variables)
+
+
 def _parse(name: str, value: Any, place: Place) -> Any:
     key = _known(name, place)
     try:
@@ -113,10 +131,20 @@ def _known(name: str, place: Place) -> Key:
         prefix = f"remote.{tail.split('.')[0]}."
         table |= {prefix + key.name: key for key in REMOTE_KEYS}
     if name not in table:
-        close = difflib.get_close_matches(name, table, n=1)
-        hint = f"did you mean {close[0]}?" if close else "all settings: bentosync config list --all"
-        raise InvalidArgument(f'{place.where}: unknown setting "{name}"', hint=hint)
+        if head == "remote" and CUSTOMER_KEY.fullmatch(name.rpartition(".")[2].lower()):
+            raise Unsupported(f"{place.where}: {name}: {NO_CUSTOMER_KEYS}", hint=INSTEAD_OF_CUSTOMER_KEYS)
+        raise InvalidArgument(f'{place.where}: unknown setting "{name}"', hint=_meant(name, table))
     return table[name]
+
+
+def _meant(name: str, table: Mapping[str, Key]) -> str:
+    """What somebody who wrote `name` may have meant: the same words elsewhere, or a near miss."""
+    tail = name.rpartition(".")[2]
+    elsewhere = [known for known in table if known.rpartition(".")[2] == tail]
+    close = elsewhere or difflib.get_close_matches(name, table, n=1)
+    if close:
+        return f"did you mean {close[0]}?"
+    return "all settings: bentosync config list --all, and docs/reference/settings.md"
 
 
 def _from_environ(environ: dict[str, str], here: Path) -> dict[str, Found]:
@@ -130,7 +158,10 @@ def _from_environ(environ: dict[str, str], here: Path) -> dict[str, Found]:
 
 
 def _from_file(path: Path, environ: dict[str, str], *tables: str) -> dict[str, Found]:
-    document = _read(path)
+    return _from_document(_read(path), path, environ, *tables)
+
+
+def _from_document(document: dict[str, Any], path: Path, environ: dict[str, str], *tables: str) -> dict[str, Found]:
     for table in tables:
         document = document.get(table, {})
         if not isinstance(document, dict):
@@ -149,6 +180,10 @@ def _read(path: Path) -> dict[str, Any]:
         raise InvalidArgument(
             f"{path}: cannot be read: {error.strerror}", hint="make it readable, or set HOME or XDG_CONFIG_HOME"
         ) from None
+    return _decoded(data, path)
+
+
+def _decoded(data: bytes, path: Path) -> dict[str, Any]:
     if len(data) > CONFIG_BYTES_MAX:
         raise InvalidArgument(f"{path}: longer than {CONFIG_BYTES_MAX} bytes")
     import tomllib  # 6 ms, wanted only where a file exists
@@ -202,11 +237,15 @@ def _remotes(
         origin = next(f.origin for name, f in found.items() if name.startswith(f"{prefix}."))
         if "url" not in fields:
             raise InvalidArgument(f"{origin}: {prefix}: has no url", hint='add url = "s3://bucket/prefix"')
+        if "sse_kms_key_id" in fields and not fields.get("sse", "").startswith("aws:kms"):
+            raise InvalidArgument(
+                f"{origin}: {prefix}.sse_kms_key_id: names a key that would not be used", hint='add sse = "aws:kms"'
+            )
         name = prefix.removeprefix("remote.")
         try:
             yield name, named(name, RemoteSettings(**fields))
         except InvalidArgument as error:
-            raise InvalidArgument(f"{origin}: {prefix}.url: {error.message}", hint=error.hint) from None
+            raise type(error)(f"{origin}: {prefix}.url: {error.message}", hint=error.hint) from None
 
 
 def _default_home(environ: Mapping[str, str]) -> Path:

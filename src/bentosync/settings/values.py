@@ -9,6 +9,8 @@ from types import MappingProxyType
 from typing import Literal
 
 Addressing = Literal["auto", "path", "virtual"]
+Encryption = Literal["AES256", "aws:kms", "aws:kms:dsse"]
+RequestPayer = Literal["requester"]
 ProgressMode = Literal["auto", "bar", "plain", "json", "none"]
 LogLevel = Literal["error", "warning", "info", "debug"]
 NativeMode = Literal["auto", "off", "on"]
@@ -16,7 +18,10 @@ NativeMode = Literal["auto", "off", "on"]
 
 @dataclass(frozen=True, slots=True)
 class RemoteSettings:
-    """One remote: `file:///path` or `s3://bucket/prefix`, and how to reach it. Holds no secrets."""
+    """One remote: `file:///path` or `s3://bucket/prefix`, and how to reach it. Holds no secrets.
+
+    What a None means is up to the store: its own default encryption, ACL and storage class.
+    """
 
     url: str
     name: str | None = None
@@ -27,6 +32,13 @@ class RemoteSettings:
     anonymous: bool = False
     single_writer: bool = False
     ca_bundle: str | None = None
+    allow_http: bool = False
+    sse: Encryption | None = None
+    sse_kms_key_id: str | None = None
+    acl: str | None = None
+    storage_class: str | None = None
+    request_payer: RequestPayer | None = None
+    expected_bucket_owner: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

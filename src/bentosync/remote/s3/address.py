@@ -6,18 +6,21 @@ whose names no wildcard certificate covers; every other endpoint is addressed by
 
 from __future__ import annotations
 
+import ipaddress
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from urllib.parse import quote, unquote, urlsplit
 
 from bentosync.errors import InvalidArgument
+from bentosync.events import Warned
 from bentosync.settings import Addressing
+from bentosync.settings.bucket import check_bucket
 
 DEFAULT_REGION = "us-east-1"
 
-_BUCKET = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{1,61}[A-Za-z0-9]", re.ASCII)
 _REGION = re.compile(r"[a-z0-9-]{1,40}", re.ASCII)
+_HOST_LABELS = re.compile(r"[a-z0-9.-]+", re.ASCII)
 
 Query = Sequence[tuple[str, str]]
 
@@ -42,6 +45,7 @@ class Address:
     base: str
     region: str
     amazon: bool
+    virtual: bool
 
     def url(self, key: str, query: Query) -> str:
         """The URL of one request; the query is sorted and quoted as signatures need it."""
@@ -54,17 +58,29 @@ class Address:
         return self.base.startswith("https:")
 
     @property
+    def exposed(self) -> bool:
+        """Whether bytes travel in the clear to another machine."""
+        return not self.secure and not _is_loopback(urlsplit(self.base).hostname or "")
+
+    @property
     def host(self) -> str:
         """Host and port, for messages."""
         return urlsplit(self.base).netloc
 
+    @property
+    def endpoint(self) -> str:
+        """Scheme, host and port."""
+        parts = urlsplit(self.base)
+        return f"{parts.scheme}://{parts.netloc}"
+
 
 def parse_bucket(url: str) -> Bucket:
-    """The bucket and prefix of an `s3://` URL. Raises `InvalidArgument` if it names none."""
+    """The bucket and prefix of an `s3://` URL. Raises `InvalidArgument` if it names none that can be."""
     parts = urlsplit(url)
     prefix = unquote(parts.path).strip("/")
-    if not _BUCKET.fullmatch(parts.netloc) or parts.query or parts.fragment:
+    if not parts.netloc or parts.username is not None or parts.query or parts.fragment:
         raise InvalidArgument(f"Remote URL {url!r} names no bucket", hint="write s3://bucket/prefix")
+    check_bucket(parts.netloc)
     if any(component in ("", ".", "..") for component in prefix.split("/")) and prefix:
         raise InvalidArgument(f"Remote URL {url!r} has a prefix with an empty or relative component")
     return Bucket(parts.netloc, f"{prefix}/" if prefix else "")
@@ -74,7 +90,7 @@ def address(bucket: str, *, endpoint_url: str | None, region: str | None, addres
     """Where to send requests about `bucket`.
 
     Raises:
-        InvalidArgument: The endpoint is not an http(s) URL, or the region is not a word.
+        InvalidArgument: The endpoint is not an http(s) URL, the region is not a word, or Amazon has no such bucket.
     """
     region = region or DEFAULT_REGION
     if not _REGION.fullmatch(region):
@@ -86,7 +102,13 @@ def address(bucket: str, *, endpoint_url: str | None, region: str | None, addres
     virtual = addressing == "virtual" or (addressing == "auto" and endpoint_url is None and "." not in bucket)
     if virtual:
         root = root.replace("://", f"://{bucket}.", 1)
-    return Address(root if virtual else f"{root}/{bucket}", region, amazon=endpoint_url is None)
+        if not _HOST_LABELS.fullmatch(bucket):
+            raise InvalidArgument(
+                f'"{bucket}" cannot be part of a host name: buckets at Amazon have lower-case letters, digits, dots '
+                "and hyphens",
+                hint='for a bucket from before 2018: addressing = "path"; for another store, name its endpoint_url',
+            )
+    return Address(root if virtual else f"{root}/{bucket}", region, amazon=endpoint_url is None, virtual=virtual)
 
 
 def moved(current: Address, region: str) -> Address | None:
@@ -109,3 +131,21 @@ def canonical_query(query: Query) -> str:
     """Names and values quoted, sorted by name."""
     pairs = sorted((quote(name, safe="-_.~"), quote(value, safe="-_.~")) for name, value in query)
     return "&".join(f"{name}={value}" for name, value in pairs)
+
+
+def warning(at: Address, name: str | None) -> Warned:
+    """What to say about an `exposed` address."""
+    quiet = f"bentosync config set remote.{name}.allow_http true" if name else "allow_http = true for that remote"
+    return Warned(
+        f"{at.endpoint} is plain http: whoever is on the way can read and change what is sent",
+        f"use https; or, where the network is trusted: {quiet}",
+    )
+
+
+def _is_loopback(host: str) -> bool:
+    if host == "localhost" or host.endswith(".localhost"):
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False

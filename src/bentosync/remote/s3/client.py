@@ -15,8 +15,11 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from functools import partial
 
+from bentosync.events import Observer, ignore
+from bentosync.remote.contract import Access
 from bentosync.remote.s3 import address, faults
 from bentosync.remote.s3.address import Address, Query
+from bentosync.remote.s3.api import Api
 from bentosync.remote.s3.credentials import Chain, Surroundings
 from bentosync.remote.s3.signing import EMPTY_SHA256, UNSIGNED_PAYLOAD, Credentials, Signer
 from bentosync.settings import RemoteSettings
@@ -36,7 +39,7 @@ class Operation:
     `check` sees a reply of success; if it raises, the connection is closed: its replies may be those of other requests.
     """
 
-    method: str
+    api: Api
     key: str
     what: str
     query: Query = ()
@@ -44,6 +47,11 @@ class Operation:
     body: Body = b""
     reply_seconds: float | None = None
     check: Callable[[Reply], None] | None = None
+
+    @property
+    def method(self) -> str:
+        """The HTTP method."""
+        return self.api.method
 
 
 class Client:
@@ -55,12 +63,15 @@ class Client:
         wire: Wire,
         *,
         bucket: str,
+        observer: Observer = ignore,
         now: Callable[[], float] = time.time,
     ) -> None:
         self._settings = settings
         self._wire = wire
         self._bucket = bucket
+        self._observer = observer
         self._now = now
+        self._last: tuple[str, datetime] | None = None  # what the store's clock said, and when by ours
         self._skew = timedelta()
         self._signer = Signer()
         self._chain = None if settings.anonymous else Chain(settings.profile)
@@ -80,6 +91,7 @@ class Client:
         while True:
             request, credentials = await self._signed(operation)
             reply = await send(request)
+            self._last = (reply.headers.get("date", ""), self._time())
             if 200 <= reply.status < 300:
                 return reply
             fault = faults.without_secrets(faults.fault(reply, now=self._time()), credentials)
@@ -95,6 +107,18 @@ class Client:
     async def host(self) -> str:
         """Host and port of the endpoint."""
         return (await self._addressed()).host
+
+    async def access(self) -> Access:
+        """How the store is reached, and how its clock stood at the last reply."""
+        at = await self._addressed()
+        credentials = None if self._chain is None else await self._chain.credentials()
+        return Access(
+            endpoint=at.endpoint,
+            region=at.region,
+            addressing="virtual" if at.virtual else "path",
+            credentials=credentials.source if credentials else "none (anonymous)",
+            clock_ahead_seconds=faults.clock_ahead_seconds(*self._last) if self._last else None,
+        )
 
     async def aclose(self) -> None:
         """Close the wire."""
@@ -128,6 +152,8 @@ class Client:
                 region=settings.region or around.region,
                 addressing=settings.addressing,
             )
+            if found.exposed and not settings.allow_http:
+                self._observer(address.warning(found, settings.name))
             self._address = found
         return self._address
 
@@ -151,7 +177,10 @@ class Client:
             "none, anonymous" if self._chain is None else f"from {credentials.source if credentials else 'the chain'}"
         )
         host = self._address.host if self._address else ""
-        return faults.Scene(operation.what, self._bucket, host, source)
+        return faults.Scene(
+            operation.what, self._bucket, host, source,
+            api=operation.api, key=operation.key, owner=self._settings.expected_bucket_owner,
+        )  # fmt: skip
 
     def _time(self) -> datetime:
         return datetime.fromtimestamp(self._now(), UTC)

@@ -7,6 +7,7 @@ alone decides there. Whatever is not in the table is a `RemoteError`, retried on
 from __future__ import annotations
 
 import re
+import shlex
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
@@ -20,9 +21,11 @@ from bentosync.errors import (
     NotFound,
     RemoteError,
     Throttled,
+    Unsupported,
 )
-from bentosync.remote.contract import MissingRemote
+from bentosync.remote.contract import Forbidden, MissingRemote
 from bentosync.remote.s3 import documents
+from bentosync.remote.s3.api import Api
 from bentosync.remote.s3.signing import Credentials
 from bentosync.wire.exchange import Reply
 
@@ -58,12 +61,19 @@ _SKEW_SECONDS_MIN = 300.0
 
 @dataclass(frozen=True, slots=True)
 class Scene:
-    """What was attempted, for messages: the object in words, the bucket, the endpoint, and whose credentials."""
+    """What was attempted, for messages: the object in words, the bucket, the endpoint, and whose credentials.
+
+    `api` and `key` (with the prefix; empty for a listing) are what a policy would have to allow; `owner` is whom the
+    bucket had to belong to.
+    """
 
     what: str
     bucket: str
     host: str
     credentials: str
+    api: Api
+    key: str = ""
+    owner: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,6 +122,15 @@ def is_expired(found: Fault) -> bool:
     return found.code in _EXPIRED or (found.bodiless and found.status == 400)
 
 
+def clock_ahead_seconds(date: str, now: datetime) -> float | None:
+    """How far a clock that says `date`, to the second, is ahead of `now`; None if it says nothing."""
+    moment = _date(date)
+    if moment is None:
+        return None
+    ahead = (moment - now).total_seconds()
+    return ahead if ahead > 0 else min(0.0, ahead + 1.0)
+
+
 def clock_skew_seconds(found: Fault, now: datetime) -> float | None:
     """How far the store's clock is ahead of ours, if that is why it refused."""
     if found.date is None or found.code not in ("RequestTimeTooSkewed", "AccessDenied"):
@@ -154,12 +173,44 @@ def error(found: Fault, scene: Scene) -> BentoMLException:
         return IntegrityError(f"{scene.what} is shorter than it should be ({told})")
     if code in _UNFIT:
         return InvalidArgument(f"{scene.host} cannot store {scene.what} ({told})")
-    if status in (401, 403):
-        return AuthError(
-            f"{scene.host} refuses {scene.what} in bucket {scene.bucket} to credentials {scene.credentials} ({told})",
-            hint="grant the permission, or use other credentials",
+    if code == "InvalidObjectState":
+        return _archived(scene, told)
+    if code == "InvalidRequest" and "server side encryption" in found.message.lower().replace("-", " "):
+        return Unsupported(
+            f"{scene.what} in bucket {scene.bucket} is encrypted with a key that comes with each request (SSE-C), "
+            f"which is not supported ({told})",
+            hint="copy it onto itself with SSE-S3 or SSE-KMS, or push it again",
         )
+    if status in (401, 403):
+        return _forbidden(scene, told)
     return _other(found, told, scene)
+
+
+def _forbidden(scene: Scene, told: str) -> Forbidden:
+    name, permission = scene.api.name, scene.api.permission
+    resource = f"arn:aws:s3:::{scene.bucket}" + (f"/{scene.key}" if scene.key else "")
+    hints = [f"grant {permission} on {resource}, or use other credentials"]
+    if scene.api.reads:
+        hints.append("if the object may not exist: who lacks s3:ListBucket on the bucket is told this instead")
+    if scene.owner:
+        hints.append(f"if the bucket does not belong to account {scene.owner}: correct expected_bucket_owner")
+    return Forbidden(
+        f"{scene.host} refuses {name} of {scene.what} in bucket {scene.bucket} to credentials {scene.credentials} "
+        f"({told})",
+        permission=permission,
+        hint="\n".join(hints),
+    )
+
+
+def _archived(scene: Scene, told: str) -> RemoteError:
+    restore = f"aws s3api restore-object --bucket {scene.bucket} --key {shlex.quote(scene.key)}"
+    error = RemoteError(
+        f"{scene.what} in bucket {scene.bucket} is archived (GLACIER or DEEP_ARCHIVE) and cannot be read ({told})",
+        hint=f"{restore} --restore-request Days=7\n"
+        "and so for the model's other files; when they are restored (hours), run the same command again",
+    )
+    error.retryable = False
+    return error
 
 
 def _other(found: Fault, told: str, scene: Scene) -> RemoteError:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, TypeVar
 from bentosync.errors import Conflict, IntegrityError, NotFound, RemoteError, UnsafeInput
 from bentosync.native import checksum as checksums
 from bentosync.remote.contract import (
+    Access,
     ChecksumName,
     Condition,
     Entity,
@@ -26,10 +27,12 @@ from bentosync.remote.contract import (
     Stat,
     Upload,
 )
-from bentosync.remote.s3 import documents
+from bentosync.remote.s3 import api, documents
 from bentosync.remote.s3.address import Bucket
+from bentosync.remote.s3.api import Api
 from bentosync.remote.s3.client import Client, Operation
 from bentosync.remote.s3.probe import Probe
+from bentosync.remote.s3.terms import Terms
 from bentosync.settings import NativeMode
 from bentosync.wire.exchange import Judge, Reply, Request, Sink, Wire
 
@@ -56,16 +59,18 @@ class S3Remote:
         client: Signed requests to that bucket.
         wire: The wire the client uses, for bodies that go into sinks.
         probe: Remembers whether the store honours conditions.
+        terms: What the remote's settings add to each request.
         native: Whether the compiled core may be used; decides which checksum is cheap.
     """
 
     def __init__(
-        self, bucket: Bucket, client: Client, wire: Wire, probe: Probe, *, native: NativeMode = "auto"
+        self, bucket: Bucket, client: Client, wire: Wire, probe: Probe, terms: Terms, *, native: NativeMode = "auto"
     ) -> None:
         self._bucket = bucket
         self._client = client
         self._wire = wire
         self._probe = probe
+        self._terms = terms
         self._digest = checksums.preferred(native=native)
         self._checksum: ChecksumName = self._digest.name
         self._checksum_header = f"x-amz-checksum-{self._checksum}"
@@ -88,7 +93,7 @@ class S3Remote:
             whole.data = bytearray(size)
             return size
 
-        reply = await self._receive(self._operation("GET", key, headers=_WITH_CHECKSUM), judge, whole)
+        reply = await self._receive(self._operation(api.GET_OBJECT, key, headers=_WITH_CHECKSUM), judge, whole)
         data = bytes(whole.data)
         if self._checksum_in(reply) not in (None, self._checksum_of(data)):
             raise IntegrityError(f"{key} arrived damaged: its checksum is not the one the store has", retryable=True)
@@ -108,12 +113,12 @@ class S3Remote:
                 raise Conflict(f"{key} was replaced while it was read", hint="start again")
             return length
 
-        await self._receive(self._operation("GET", key, headers=headers), judge, sink)
+        await self._receive(self._operation(api.GET_OBJECT, key, headers=headers), judge, sink)
         return seen[-1]
 
     async def stat(self, key: str) -> Stat:
         """One HEAD."""
-        reply = await self._client.call(self._operation("HEAD", key, headers=_WITH_CHECKSUM))
+        reply = await self._client.call(self._operation(api.HEAD_OBJECT, key, headers=_WITH_CHECKSUM))
         try:
             modified = parsedate_to_datetime(reply.headers.get("last-modified", "")).timestamp()
         except ValueError as error:
@@ -132,7 +137,7 @@ class S3Remote:
         if checksum is None and isinstance(data, bytes):
             checksum = self._checksum_of(data)
         headers = _conditional(condition) | self._announced(checksum)
-        operation = self._operation("PUT", key, headers=headers, body=data, check=self._echo(checksum, key))
+        operation = self._operation(api.PUT_OBJECT, key, headers=headers, body=data, check=self._echo(checksum, key))
         try:
             reply = await self._client.call(operation)
         except MissingRemote:
@@ -146,7 +151,8 @@ class S3Remote:
     async def start_upload(self, key: str, *, size: int, part_bytes: int) -> Upload:
         """CreateMultipartUpload, asking for a checksum of the full object."""
         headers = {"x-amz-checksum-algorithm": self._checksum.upper(), "x-amz-checksum-type": "FULL_OBJECT"}
-        reply = await self._client.call(self._operation("POST", key, query=[("uploads", "")], headers=headers))
+        operation = self._operation(api.CREATE_UPLOAD, key, query=[("uploads", "")], headers=headers)
+        reply = await self._client.call(operation)
         return Upload(key, documents.upload_id(reply.body))
 
     async def send_part(
@@ -155,7 +161,7 @@ class S3Remote:
         """UploadPart."""
         query = [("partNumber", str(number)), ("uploadId", upload.id)]
         operation = self._operation(
-            "PUT", upload.key, query=query, headers=self._announced(checksum), body=data,
+            api.UPLOAD_PART, upload.key, query=query, headers=self._announced(checksum), body=data,
             check=self._echo(checksum, upload.key),
         )  # fmt: skip
         etag = _etag(await self._client.call(operation))
@@ -169,7 +175,7 @@ class S3Remote:
         while marker is not None:
             query = [("uploadId", upload.id), ("max-parts", "1000"), ("part-number-marker", marker)]
             reply = await self._client.call(
-                self._operation("GET", upload.key, query=query), body_bytes_max=_LISTING_BYTES_MAX
+                self._operation(api.LIST_PARTS, upload.key, query=query), body_bytes_max=_LISTING_BYTES_MAX
             )
             page = documents.parts(reply.body, self._checksum)
             found.extend(page.parts)
@@ -183,7 +189,7 @@ class S3Remote:
         if checksum is not None:
             headers |= self._announced(checksum) | {"x-amz-checksum-type": "FULL_OBJECT"}
         operation = self._operation(
-            "POST",
+            api.COMPLETE_UPLOAD,
             upload.key,
             query=[("uploadId", upload.id)],
             headers=headers | {"content-type": "application/xml"},
@@ -198,7 +204,7 @@ class S3Remote:
 
     async def abort_upload(self, upload: Upload) -> None:
         """AbortMultipartUpload."""
-        operation = self._operation("DELETE", upload.key, query=[("uploadId", upload.id)])
+        operation = self._operation(api.ABORT_UPLOAD, upload.key, query=[("uploadId", upload.id)])
         await self._unless_gone(operation)
 
     async def list_uploads(self, prefix: str) -> AsyncIterator[Upload]:
@@ -207,7 +213,9 @@ class S3Remote:
         marker: tuple[str, str] | None = ("", "")
         while marker is not None:
             after = [("key-marker", marker[0]), ("upload-id-marker", marker[1])] if marker[0] else []
-            reply = await self._client.call(self._listing([*query, *after]), body_bytes_max=_LISTING_BYTES_MAX)
+            reply = await self._client.call(
+                self._listing(api.LIST_UPLOADS, [*query, *after]), body_bytes_max=_LISTING_BYTES_MAX
+            )
             page = documents.uploads(reply.body)
             for upload in page.uploads:
                 if (key := self._relative(upload.key)).startswith(prefix):
@@ -220,23 +228,35 @@ class S3Remote:
         marker: str | None = ""
         while marker is not None:
             after = [("continuation-token", marker)] if marker else []
-            reply = await self._client.call(self._listing([*query, *after]), body_bytes_max=_LISTING_BYTES_MAX)
+            reply = await self._client.call(
+                self._listing(api.LIST_OBJECTS, [*query, *after]), body_bytes_max=_LISTING_BYTES_MAX
+            )
             page = documents.objects(reply.body)
             for found in page.objects:
                 yield Stat(self._relative(found.key), found.size, found.etag, found.modified_at)
             marker = _onward(marker, page.next)
 
-    async def delete(self, key: str) -> None:
-        """DeleteObject."""
+    async def delete(self, key: str, *, condition: IfMatch | None = None) -> None:
+        """DeleteObject; a store that does not implement conditional deletes is asked again without."""
         try:
-            await self._unless_gone(self._operation("DELETE", key))
+            await self._unless_gone(self._operation(api.DELETE_OBJECT, key, headers=_conditional(condition)))
         except Conflict as error:
+            if condition is not None:
+                raise
             # No condition was sent, so this answers another request, or another writer holds the key for a moment.
             raise RemoteError(f"deleting {key} was answered with a conflict: {error.message}") from error
+        except RemoteError as error:
+            if condition is None or error.retryable:
+                raise
+            await self.delete(key)
 
     async def place(self) -> str:
         """Host of the endpoint, bucket and prefix."""
         return f"{await self._client.host()}/{self._bucket.name}/{self._bucket.prefix}".rstrip("/")
+
+    async def access(self) -> Access:
+        """Endpoint, region, source of the credentials, clock."""
+        return await self._client.access()
 
     async def conditional_writes(self) -> bool:
         """What the probe remembers, else finds out with a scratch key."""
@@ -248,7 +268,7 @@ class S3Remote:
 
     def _operation(
         self,
-        method: str,
+        called: Api,
         key: str,
         *,
         query: Sequence[tuple[str, str]] = (),
@@ -257,10 +277,12 @@ class S3Remote:
         reply_seconds: float | None = None,
         check: Callable[[Reply], None] | None = None,
     ) -> Operation:
-        return Operation(method, self._bucket.prefix + key, key, query, headers or {}, body, reply_seconds, check)
+        terms = self._terms.headers(called, key)
+        whole = self._bucket.prefix + key
+        return Operation(called, whole, key, query, {**terms, **(headers or {})}, body, reply_seconds, check)
 
-    def _listing(self, query: Sequence[tuple[str, str]]) -> Operation:
-        return Operation("GET", "", f"the listing of {self._bucket.url}", query)
+    def _listing(self, called: Api, query: Sequence[tuple[str, str]]) -> Operation:
+        return Operation(called, "", f"the listing of {self._bucket.url}", query, self._terms.headers(called, ""))
 
     async def _receive(self, operation: Operation, judge: Judge, sink: Sink) -> Reply:
         async def send(request: Request) -> Reply:

@@ -101,7 +101,12 @@ def test_the_messages_in_words(text: str, message: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "hint"), [("m:", "write m or m:latest"), (f"m:v1@b3:{'0' * 64}", "a pin (@b3:…) is for pull and load")]
+    ("text", "hint"),
+    [
+        ("m:", "write m or m:latest"),
+        (f"m:v1@b3:{'0' * 64}", "a pin (@b3:…) or an alias (@prod) is for pull and load"),
+        ("m@prod", "a pin (@b3:…) or an alias (@prod) is for pull and load"),
+    ],
 )
 def test_what_to_write_instead_is_said(text: str, hint: str) -> None:
     with pytest.raises(InvalidTag) as caught:
@@ -142,9 +147,10 @@ def test_a_version_that_is_no_string_is_an_invalid_tag() -> None:
         Tag("m", 1)  # type: ignore[arg-type]
 
 
-@given(NAMES, st.none() | NAMES, st.booleans())
-def test_a_reference_survives_its_own_text(name: str, version: str | None, pinned: bool) -> None:
-    reference = Reference(name, None if version == "latest" else version, PIN if pinned else None)
+@given(NAMES, st.none() | NAMES, st.none() | NAMES, st.booleans())
+def test_a_reference_survives_its_own_text(name: str, version: str | None, alias: str | None, pinned: bool) -> None:
+    version, alias = (None if word == "latest" else word for word in (version, alias))
+    reference = Reference(name, None if alias else version, PIN if pinned else None, alias)
     assert parse_reference(str(reference)) == reference
 
 
@@ -154,7 +160,16 @@ def test_latest_in_a_reference_means_no_version() -> None:
     assert parse_reference("m:v1").tag == Tag("m", "v1")
 
 
+def test_an_alias_says_the_version_and_may_be_pinned() -> None:
+    assert parse_reference("m@prod") == Reference("m", alias="prod")
+    assert parse_reference(f"m@prod@{PIN}") == Reference("m", None, PIN, "prod")
+    with pytest.raises(InvalidTag) as caught:
+        parse_reference("m:v1@prod")
+    assert caught.value.hint == "an alias says the version: m@prod"
+
+
 @pytest.mark.parametrize("text", ["m@", "m@b3:", "m@b3:" + "a" * 63, "m@b3:" + "A" * 64, f"m@{PIN}\n", f"m@{PIN}@{PIN}",
+                                  "m@latest", "m@Prod", "m@-", "m@a@b", "m@" + "a" * 64, f"m@{PIN}@prod", "m:latest@prod",
                                   f"@{PIN}", "m@sha256:" + "a" * 64, f"m:@{PIN}", f"m/x@{PIN}"])  # fmt: skip
 def test_a_reference_outside_the_grammar_is_an_invalid_tag(text: str) -> None:
     with pytest.raises(InvalidTag):

@@ -21,6 +21,7 @@ from bentosync.events import Finished, Observer, ignore
 from bentosync.settings import Settings
 from bentosync.store.model import Model
 from bentosync.store.proof import Strength
+from bentosync.sync import alias as aliasing
 from bentosync.sync import checkout as checking_out
 from bentosync.sync import copy as copying
 from bentosync.sync import plan as planning
@@ -30,8 +31,17 @@ from bentosync.sync.pull import Verify
 from bentosync.sync.selection import Selection
 from bentosync.sync.session import opened_remote, opened_store, pull_version
 from bentosync.sync.watch import Watch
-from bentosync.tag import Tag, parse_reference
-from bentosync.upkeep import delete_remote, gc_remote, list_remote, prune, repair
+from bentosync.tag import Tag, check_alias, parse_reference
+from bentosync.upkeep import (
+    delete_remote,
+    gc_remote,
+    list_aliases,
+    list_remote,
+    prune,
+    remove_alias,
+    repair,
+    set_alias,
+)
 
 if TYPE_CHECKING:
     from bentosync.loader.load import Ref
@@ -45,6 +55,7 @@ __all__ = [
     "copy",
     "delete_remote",
     "gc_remote",
+    "list_aliases",
     "list_remote",
     "load_to_device",
     "plan_pull",
@@ -52,7 +63,9 @@ __all__ = [
     "prune",
     "pull",
     "push",
+    "remove_alias",
     "repair",
+    "set_alias",
 ]
 
 
@@ -61,6 +74,8 @@ async def push(
     *,
     remote: str | None = None,
     force: bool = False,
+    as_is: bool = False,
+    aliases: Sequence[str] = (),
     single_writer: bool | None = None,
     settings: Settings | None = None,
     on_event: Observer = ignore,
@@ -70,7 +85,9 @@ async def push(
     Args:
         tag: `name:version`, or a name for its latest version.
         remote: A configured remote's name, or a URL; None for the default remote.
-        force: Replace other content under the same name.
+        force: Replace other content under the same name, if the local files are what they were when they were recorded.
+        as_is: With `force`, replace it even by files that changed since.
+        aliases: Names that are to mean this version from now on, as in `m@prod`.
         single_writer: Go on although the remote ignores conditional writes.
         settings: Everything from environment and config files, if not to be read now.
         on_event: Is told what happens (`bentosync.events`).
@@ -82,21 +99,27 @@ async def push(
         NotFound: No such version, or no remote is configured.
         Conflict, IntegrityError, AuthError, NetworkError, LocalIOError: See `bentosync.errors`.
     """
+    for alias in aliases:
+        check_alias(alias)
     settings = settings or configuration.load()
     chosen = configuration.choose_remote(settings, remote)
     store = opened_store(settings)
     model = store.get(tag)
     watch = Watch(on_event, "push")
     async with opened_remote(chosen, settings, watch) as target:
-        return await pushing.push(
+        finished = await pushing.push(
             store,
             target,
             model,
             settings=settings,
             watch=watch,
             force=force,
+            as_is=as_is,
             single_writer=chosen.single_writer if single_writer is None else single_writer,
         )
+        for alias in aliases:
+            await aliasing.point(target, model.tag, alias)
+        return finished
 
 
 async def pull(
@@ -111,7 +134,7 @@ async def pull(
     """Make a remote's version a version of the local store; a name without version means the remote's latest.
 
     Args:
-        tag: `name[:version][@b3:…]`; with a pin every byte is checked against BLAKE3.
+        tag: `name[:version][@b3:…]` or `name@alias`; with a pin every byte is checked against BLAKE3.
         remote: A configured remote's name, or a URL; None for the default remote.
         force: Replace other content under the same name.
         verify: `strong` adds BLAKE3 to the XXH3 that every byte is checked with anyway.
@@ -229,6 +252,7 @@ async def plan_push(
     *,
     remote: str | None = None,
     force: bool = False,
+    as_is: bool = False,
     settings: Settings | None = None,
     on_event: Observer = ignore,
 ) -> planning.Plan:
@@ -237,7 +261,7 @@ async def plan_push(
     store = opened_store(settings)
     model = store.get(tag)
     async with opened_remote(configuration.choose_remote(settings, remote), settings, on_event) as target:
-        return await planning.plan_push(store, target, model, force=force)
+        return await planning.plan_push(store, target, model, force=force, as_is=as_is)
 
 
 async def plan_pull(

@@ -12,13 +12,14 @@ from contextlib import AbstractContextManager
 from types import ModuleType
 from typing import Any
 
-from bentosync import aio, settings
+from bentosync import aio, service, settings
 from bentosync.blocking import wait
-from bentosync.errors import BentoMLException
+from bentosync.errors import BentoMLException, NotFound
 from bentosync.events import Finished, Observer, ignore
 from bentosync.exchange import exporting, importing, place
 from bentosync.exchange.importing import Existing
 from bentosync.formats.model_yaml import ModelContext, ModelInfo, ModelOptions, ModelSignature
+from bentosync.integrations.bento_model import BentoModel
 from bentosync.store.model import Model
 from bentosync.store.store import Store
 from bentosync.sync.pull import Verify
@@ -26,6 +27,7 @@ from bentosync.tag import Tag
 
 __all__ = [
     "BentoMLException",
+    "BentoModel",
     "Model",
     "ModelContext",
     "ModelInfo",
@@ -99,14 +101,24 @@ def create(
 def get(tag: Tag | str, *, _model_store: Store | None = None, model_aliases: dict[str, str] | None = None) -> Model:
     """The version named, the one version that starts with what is named, or the latest.
 
+    As a class variable of a BentoML service it is recorded in the Bento, but it must then be in the store when the
+    module is imported; `BentoModel` need not be. In a Bento that carries its models, it is one of those.
+
     Raises:
         NotFound: There is none.
         BentoMLException: Several versions start with it, or the version is damaged.
     """
     if isinstance(tag, str) and model_aliases:
         tag = model_aliases.get(tag, tag)
+    wanted = Tag.from_taglike(tag)
+    service.warn_in_constructor(f"bentosync.models.get('{wanted}')", wanted.name)
+    if _model_store is None and (carried := service.bento_models()) is not None:
+        try:
+            return Store(carried.parent).get(wanted)
+        except NotFound:
+            pass
     store = _store(_model_store)
-    found = store.get(tag)
+    found = store.get(wanted)
     store.used(found.tag)
     return found
 
@@ -134,11 +146,13 @@ def push(
     *,
     force: bool = False,
     remote: str | None = None,
+    as_is: bool = False,
     single_writer: bool | None = None,
     on_event: Observer = ignore,
 ) -> Finished:
     """Publish a version on a remote: the blocking twin of `bentosync.aio.push`, callable inside a running loop too."""
-    return wait(aio.push(tag, force=force, remote=remote, single_writer=single_writer, on_event=on_event))
+    pushing = aio.push(tag, force=force, as_is=as_is, remote=remote, single_writer=single_writer, on_event=on_event)
+    return wait(pushing)
 
 
 def pull(

@@ -1,4 +1,4 @@
-"""Tags name versions (`name:version`), references name them for a command (`name[:version][@b3:…]`).
+"""Tags name versions (`name:version`), references name them for a command (`name[:version][@b3:…]`, `name@alias`).
 
 Name and version share one grammar: 1 to 63 characters of `a-z 0-9 - _ .`, the first and the last alphanumeric. It
 makes both safe as folder names and as parts of keys, so nothing below this module escapes them. Grammar, automatic
@@ -49,8 +49,10 @@ class Tag:
         Raises:
             InvalidTag: With BentoML's message for the case.
         """
-        if "@b3:" in text:
-            raise InvalidTag(f"Invalid Tag {text}", hint="a pin (@b3:…) is for pull and load; leave it out here")
+        if "@" in text:
+            raise InvalidTag(
+                f"Invalid Tag {text}", hint="a pin (@b3:…) or an alias (@prod) is for pull and load; leave it out here"
+            )
         name, colon, version = text.partition(":")
         if not colon:
             return cls(name)
@@ -113,11 +115,15 @@ class Tag:
 
 @dataclass(frozen=True, slots=True)
 class Reference:
-    """What a command was asked for. `version` None means the latest; `pin` is `b3:` and 64 hexadecimal digits."""
+    """What a command was asked for.
+
+    `version` None means what `alias` names, without an alias the latest; `pin` is `b3:` and 64 hexadecimal digits.
+    """
 
     name: str
     version: str | None = None
     pin: str | None = None
+    alias: str | None = None
 
     @property
     def tag(self) -> Tag:
@@ -125,27 +131,52 @@ class Reference:
         return Tag(self.name, self.version)
 
     def __str__(self) -> str:
-        return str(self.tag) if self.pin is None else f"{self.tag}@{self.pin}"
+        return "@".join(word for word in (str(self.tag), self.alias, self.pin) if word is not None)
 
 
 def parse_reference(text: str | Tag) -> Reference:
-    """Parse `name[:version][@b3:<64 hexadecimal digits>]`; version `latest` is the same as none.
+    """Parse `name[:version][@b3:<64 hexadecimal digits>]` or `name@alias[@b3:…]`; version `latest` is the same as none.
 
     Raises:
-        InvalidTag: The tag is outside the grammar, or the pin is not a BLAKE3 digest.
+        InvalidTag: The tag or the alias is outside the grammar, or the pin is not a BLAKE3 digest.
     """
     pin: str | None = None
+    alias: str | None = None
     if isinstance(text, str):
-        text, at, pinned = text.partition("@")
-        if at:
-            if not _PIN.fullmatch(pinned):
-                raise InvalidTag(
-                    f"{pinned[:100]!r} is not a pin",
-                    hint="a pin is 'b3:' and 64 lower-case hexadecimal digits, as `bentosync get --json` prints it",
-                )
-            pin = pinned
+        text, *words = text.split("@")
+        # No alias has a colon, and every pin has one.
+        if words and ":" in words[-1]:
+            pin = _checked_pin(words.pop())
+        if words:
+            alias = check_alias("@".join(words))
     tag = Tag.from_taglike(text)
-    return Reference(tag.name, None if tag.version == LATEST else tag.version, pin)
+    if alias is not None and tag.version is not None:
+        raise InvalidTag(f"Invalid Tag {text}@{alias}", hint=f"an alias says the version: {tag.name}@{alias}")
+    return Reference(tag.name, None if tag.version == LATEST else tag.version, pin, alias)
+
+
+def check_alias(text: str) -> str:
+    """The name of an alias, as it is.
+
+    Raises:
+        InvalidTag: It is outside the tag grammar, or `latest`, which always names the newest version.
+    """
+    if not _GRAMMAR.fullmatch(text) or len(text) > LENGTH_MAX or text == LATEST:
+        raise InvalidTag(
+            f"{text[:100]!r} is no alias",
+            hint=f"1 to {LENGTH_MAX} characters of a-z 0-9 - _ . that begin and end with a letter or digit, not "
+            f"'{LATEST}'; a pin is 'b3:' and 64 hexadecimal digits",
+        )
+    return text
+
+
+def _checked_pin(text: str) -> str:
+    if not _PIN.fullmatch(text):
+        raise InvalidTag(
+            f"{text[:100]!r} is not a pin",
+            hint="a pin is 'b3:' and 64 lower-case hexadecimal digits, as `bentosync get --json` prints it",
+        )
+    return text
 
 
 def _checked(text: str) -> str:

@@ -15,15 +15,18 @@ from bentosync.events import Finished, Observer, ignore
 from bentosync.remote.contract import Remote
 from bentosync.settings import Settings
 from bentosync.store.proof import Strength
+from bentosync.sync import alias as aliasing
 from bentosync.sync import delete as deleting
 from bentosync.sync import gc as collecting
 from bentosync.sync import heads, writing
 from bentosync.sync import prune as pruning
 from bentosync.sync import repair as repairing
+from bentosync.sync.alias import Alias
 from bentosync.sync.heads import Head
+from bentosync.sync.resolve import resolve
 from bentosync.sync.session import opened_remote, opened_store, origin_of
 from bentosync.sync.watch import Watch
-from bentosync.tag import Tag
+from bentosync.tag import Tag, check_alias, parse_reference
 
 
 async def repair(
@@ -125,8 +128,76 @@ async def delete_remote(
             doomed = await deleting.versions(target, Tag.from_taglike(version), jobs=settings.transfer.jobs)
         exclusive = await writing.exclusive(target, single_writer=alone, observer=on_event)
         for head in doomed:
+            await aliasing.refuse_if_named(target, head.tag, jobs=settings.transfer.jobs)
+        for head in doomed:
             await deleting.delete(target, head, exclusive=exclusive)
     return doomed
+
+
+async def list_aliases(
+    name: str | None = None,
+    *,
+    remote: str | None = None,
+    settings: Settings | None = None,
+    on_event: Observer = ignore,
+) -> list[Alias]:
+    """The aliases on a remote and what they name, sorted; those of one model, or of all.
+
+    Raises:
+        NotFound: No remote is configured.
+        AuthError, NetworkError: See `bentosync.errors`.
+    """
+    settings = settings or configuration.load()
+    async with opened_remote(configuration.choose_remote(settings, remote), settings, on_event) as source:
+        return await aliasing.read_all(source, name and Tag(name).name, jobs=settings.transfer.jobs)
+
+
+async def set_alias(
+    tag: Tag | str,
+    alias: str,
+    *,
+    remote: str | None = None,
+    settings: Settings | None = None,
+    on_event: Observer = ignore,
+) -> Alias:
+    """Let `alias` name a version of a remote, whatever it named before: `name@alias` is this version from now on.
+
+    Args:
+        tag: `name[:version][@b3:…]`, or `name@other` for what another alias names.
+        alias: Its name; the tag grammar without `latest`.
+        remote: A configured remote's name, or a URL; None for the default remote.
+        settings: Everything from environment and config files, if not to be read now.
+        on_event: Is told about retries.
+
+    Raises:
+        NotFound: The remote has no such version, or no remote is configured.
+        InvalidTag: It is no name for an alias.
+        AuthError, NetworkError: See `bentosync.errors`.
+    """
+    check_alias(alias)
+    settings = settings or configuration.load()
+    async with opened_remote(configuration.choose_remote(settings, remote), settings, on_event) as target:
+        found = await resolve(target, parse_reference(tag))
+        return await aliasing.point(target, found.tag, alias)
+
+
+async def remove_alias(
+    name: str,
+    alias: str,
+    *,
+    remote: str | None = None,
+    settings: Settings | None = None,
+    on_event: Observer = ignore,
+) -> None:
+    """Forget an alias of a model; the version that it named stays.
+
+    Raises:
+        NotFound: There is none, or no remote is configured.
+        AuthError, NetworkError: See `bentosync.errors`.
+    """
+    settings = settings or configuration.load()
+    async with opened_remote(configuration.choose_remote(settings, remote), settings, on_event) as target:
+        await aliasing.remove(target, Tag(name).name, alias)
 
 
 async def gc_remote(

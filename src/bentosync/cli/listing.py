@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
@@ -57,6 +58,14 @@ def rows(store: Store, target: str | None = None) -> list[Row]:
     else:
         found = [row(model) for model in store.list(target)]
     return sorted(found, key=lambda row: row.created, reverse=True)
+
+
+def labelled(labels: Mapping[str, str], wanted: Iterable[str]) -> bool:
+    """Whether a model has all the labels that are wanted, each `key=value` or, with any value, `key`."""
+    return all(
+        key in labels and (not equals or labels[key] == value)
+        for key, equals, value in (each.partition("=") for each in wanted)
+    )
 
 
 def remote_row(head: Head) -> Row:

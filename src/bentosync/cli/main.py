@@ -15,6 +15,7 @@ from bentosync.cli import exits, interrupt
 from bentosync.cli.group import Lazy, LazyGroup
 from bentosync.cli.session import Session
 from bentosync.errors import BatchFailed
+from bentosync.redaction import without_secrets
 
 _COMMANDS = "bentosync.cli.commands"
 
@@ -27,6 +28,7 @@ COMMANDS = {
     "export": Lazy(f"{_COMMANDS}.export_model:export", "Write a model to an archive or a folder."),
     "import": Lazy(f"{_COMMANDS}.import_model:import_models", "Read archives or folders into the local store."),
     "verify": Lazy(f"{_COMMANDS}.verify:verify", "Check the files of models against their digests."),
+    "alias": Lazy(f"{_COMMANDS}.alias:alias", "Name versions of a remote, as in m@prod."),
     "copy": Lazy(f"{_COMMANDS}.copy:copy", "Copy a model from one remote to another."),
     "cache": Lazy(f"{_COMMANDS}.cache:cache", "Show what the store holds, and make room in it."),
     "gc": Lazy(f"{_COMMANDS}.gc:gc", "Remove what interrupted work left behind."),
@@ -69,7 +71,7 @@ class Program(LazyGroup):
             sys.exit(exits.BROKEN_PIPE)
         except interrupt.Interrupted as stop:
             if not stop.said:
-                session.say("Interrupted.")
+                session.interrupted(stop.status)
             sys.exit(stop.status)
         except NoArgsIsHelpError as help_wanted:
             click.echo(help_wanted.format_message(), err=True)
@@ -115,7 +117,7 @@ def _report(session: Session, error: Exception) -> int:
     if (session.verbosity or 0) >= 2:
         import traceback
 
-        click.echo("".join(traceback.format_exception(error)), err=True, nl=False)
+        click.echo(without_secrets("".join(traceback.format_exception(error))), err=True, nl=False)
     parts = error.failures if isinstance(error, BatchFailed) else ()
     if session.json or session.lines_are_json or session.progress == "json":
         import json
@@ -123,7 +125,7 @@ def _report(session: Session, error: Exception) -> int:
         document = {"v": 1, "event": "error", **_document(failure)}
         if parts:
             document["failures"] = [{"what": what, **_document(exits.diagnose(part))} for what, part in parts]
-        click.echo(json.dumps(document, ensure_ascii=False), err=True)
+        click.echo(without_secrets(json.dumps(document, ensure_ascii=False)), err=True)
         return failure.status
     for what, part in parts:
         _say(session, exits.diagnose(part), f"{what}: ")
@@ -138,9 +140,9 @@ def _document(failure: exits.Failure) -> dict[str, Any]:
 
 def _say(session: Session, failure: exits.Failure, what: str = "") -> None:
     title = click.style(f"error[{failure.code}]:", fg="red", bold=True)
-    click.echo(f"{title} {what}{failure.message}", err=True, color=session.colorful)
+    click.echo(without_secrets(f"{title} {what}{failure.message}"), err=True, color=session.colorful)
     for index, hint in enumerate(failure.hint.splitlines() if failure.hint else ()):
-        click.echo(f"  {'try:' if index == 0 else '    '} {hint}", err=True)
+        click.echo(without_secrets(f"  {'try:' if index == 0 else '    '} {hint}"), err=True)
 
 
 def _flush() -> None:

@@ -65,6 +65,21 @@ class Command(click.Command):
         return super().invoke(ctx)
 
 
+class BentomlCommand(Command):
+    """A command with the options that every command of BentoML takes, in our terms."""
+
+    def __init__(self, *args: Any, **settings: Any) -> None:
+        super().__init__(*args, **settings)
+        self.params.extend(
+            [
+                GlobalOption("--context", "remote", metavar="NAME", help="BentoML's word for --remote."),
+                GlobalOption("--debug", "verbosity", flag_value=2, default=None, type=int, help="The same as -vv."),
+                click.Option(["--do-not-track"], is_flag=True, expose_value=False,
+                             help="Accepted as BentoML accepts it; nobody is tracked."),
+            ]
+        )  # fmt: skip
+
+
 class TwoSided(Command):
     """A command that works on the store, and with `--remote` on a remote.
 

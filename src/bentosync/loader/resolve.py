@@ -98,6 +98,8 @@ def _version(text: str, settings: Settings, asked: _Asked) -> Resolved:
 
 
 def _local_or_pulled(text: str, reference: Reference, settings: Settings, asked: _Asked) -> Model:
+    if reference.alias is not None:  # only the remote knows what it names
+        return _pulled(text, settings, asked)
     tag = Tag(reference.name, reference.version)
     # As for a pull: the only remote there is needs no name.
     reachable = asked.remote is not None or settings.default_remote is not None or len(settings.remotes) == 1

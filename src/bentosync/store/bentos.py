@@ -27,18 +27,22 @@ class Bento:
 
 def bentos(home: Path) -> Iterator[Bento]:
     """The Bentos below `home/bentos`, except those that carry their own copy of the models."""
-    import yaml
-
     for file in sorted((home / "bentos").glob("*/*/bento.yaml")):
         if (file.parent / "models").is_dir():
             continue
-        tag = f"{file.parent.parent.name}:{file.parent.name}"
-        try:
-            with file.open("rb") as stream:
-                document = yaml.safe_load(stream.read(_BYTES_MAX))
-        except (OSError, yaml.YAMLError, ValueError, RecursionError):
-            document = None
-        yield Bento(tag, frozenset(_tags(document)) if isinstance(document, dict) else None)
+        yield Bento(f"{file.parent.parent.name}:{file.parent.name}", models_of(file))
+
+
+def models_of(file: Path) -> frozenset[str] | None:
+    """The models that a bento.yaml names; None if it cannot be read."""
+    import yaml
+
+    try:
+        with file.open("rb") as stream:
+            document = yaml.safe_load(stream.read(_BYTES_MAX))
+    except (OSError, yaml.YAMLError, ValueError, RecursionError):
+        return None
+    return frozenset(_tags(document)) if isinstance(document, dict) else None
 
 
 def _tags(document: dict[str, Any]) -> Iterator[str]:

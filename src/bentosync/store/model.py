@@ -1,6 +1,9 @@
 """One version in the store, with the surface of BentoML's `Model`.
 
 `==` and hash are by tag. Custom objects are pickles: they are loaded when the attribute is read and never before.
+
+As a class variable of a BentoML service a model is recorded in the Bento: `to_info` and its three neighbours are what
+BentoML's SDK asks of such a variable (`bentosync.service`).
 """
 
 from __future__ import annotations
@@ -10,7 +13,8 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from bentosync.errors import BentoMLException, InvalidModel
+from bentosync import service
+from bentosync.errors import BentoMLException, IntegrityError, InvalidModel
 from bentosync.formats import model_yaml
 from bentosync.formats.model_yaml import ModelInfo
 from bentosync.store import tree
@@ -45,16 +49,22 @@ class Model:
     def __set_name__(self, owner: type, name: str) -> None:
         self._attr = name
 
+    def __get__(self, instance: object | None, owner: type) -> Model:
+        """The model itself; the moment to tell BentoML, if it is there, what this class variable is."""
+        if instance is None:
+            service.recognise(type(self))
+        return self
+
     @classmethod
     def from_path(cls, path: str | os.PathLike[str]) -> Model:
         """The model in a folder.
 
         Raises:
-            BentoMLException: There is no model.yaml, or it says nothing useful.
+            IntegrityError: There is no model.yaml, or it says nothing useful.
         """
         root = Path(path)
         if not os.path.lexists(root / model_yaml.FILE_NAME):
-            raise BentoMLException(
+            raise IntegrityError(
                 f"Failed to load bento model because it does not contain a '{model_yaml.FILE_NAME}'",
                 hint=f"{root} may be half-written: bentosync verify --repair NAME:VERSION fetches it again, "
                 "or delete that folder",
@@ -146,6 +156,33 @@ class Model:
         raise BentoMLException(
             f"{self!s} does not export itself", hint=f"bentosync.models.export_model('{self._tag}', path)"
         )
+
+    # --- as a dependency of a BentoML service -------------------------------------------------------------------------
+
+    def to_info(self, alias: str | None = None) -> Any:
+        """The entry of a Bento for this model: BentoML's own object.
+
+        Raises:
+            MissingExtra: BentoML is not installed.
+        """
+        return service.model_info(
+            str(self._tag), module=self._info.module, created=self._info.creation_time, alias=alias
+        )
+
+    @classmethod
+    def from_info(cls, info: Any) -> Any:
+        """BentoML's own reference to the model that an entry of a Bento names."""
+        return service.sdk_model(str(info.tag))
+
+    def to_create_schema(self) -> Any:
+        """What BentoCloud is told about the model: BentoML's own object."""
+        return service.sdk_model(str(self._tag)).to_create_schema()
+
+    def resolve(self, base_path: str | os.PathLike[str] | None = None) -> Model:
+        """The model; with `base_path` BentoML also copies it into the store there."""
+        if base_path is not None:
+            service.sdk_model(str(self._tag)).resolve(base_path)
+        return self
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Model) and self._tag == other._tag

@@ -12,7 +12,7 @@ from typing import Any
 
 from bentosync.errors import InvalidArgument, UnsafeInput
 from bentosync.manifest.values import Manifest
-from bentosync.tag import Reference, Tag, parse_reference
+from bentosync.tag import Reference, parse_reference
 
 POINTER_BYTES_MAX = 4 << 10
 RECORD_BYTES_MAX = 64 << 20
@@ -87,7 +87,7 @@ class PushRecord:
 
 def describe(reference: Reference) -> str:
     """How a reference is shown to people."""
-    return str(Tag(reference.name, reference.version)) + (f"@{reference.pin}" if reference.pin else "")
+    return str(reference)
 
 
 def _is_file(row: object) -> bool:

@@ -22,7 +22,16 @@ _HEADS_AT_ONCE = 16
 
 async def read(remote: Remote, name: str) -> tuple[Pointer, str] | None:
     """The pointer `latest` of model `name` and its ETag; None if there is none. A broken one raises `UnsafeInput`."""
-    key = keys.latest_key(name)
+    return await _read(remote, keys.latest_key(name), name)
+
+
+async def read_alias(remote: Remote, name: str, alias: str) -> Pointer | None:
+    """The pointer `alias` of model `name`; None if there is none. A broken one raises `UnsafeInput`."""
+    found = await _read(remote, keys.alias_key(name, alias), name)
+    return found[0] if found else None
+
+
+async def _read(remote: Remote, key: str, name: str) -> tuple[Pointer, str] | None:
     try:
         entity = await remote.read(key, bytes_max=POINTER_BYTES_MAX)
     except NotFound:

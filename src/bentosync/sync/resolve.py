@@ -35,8 +35,10 @@ async def resolve(remote: Remote, reference: Reference) -> Resolved:
 
     Raises:
         NotFound: There is no such model or version.
-        IntegrityError: The manifest is not the pinned one, or not a manifest.
+        IntegrityError: The manifest is not the pinned one, not the one that the alias was set to, or not a manifest.
     """
+    if reference.alias is not None:
+        return await _aliased(remote, reference, reference.alias)
     if reference.version is not None:
         return await fetch(remote, Tag(reference.name, reference.version), reference)
     named = await pointer.read(remote, reference.name)
@@ -52,6 +54,30 @@ async def resolve(remote: Remote, reference: Reference) -> Resolved:
             hint=f"bentosync push {reference.name}",
         )
     return await fetch(remote, listed, reference)
+
+
+async def _aliased(remote: Remote, reference: Reference, alias: str) -> Resolved:
+    named = await pointer.read_alias(remote, reference.name, alias)
+    if named is None:
+        raise NotFound(
+            f"model '{reference.name}' has no alias '{alias}' on {remote.properties.url}",
+            hint=f"bentosync alias list {reference.name}; or bentosync alias set {reference.name}:VERSION {alias}",
+        )
+    tag = Tag(reference.name, named.version)
+    try:
+        found = await fetch(remote, tag, reference)
+    except NotFound as error:
+        raise NotFound(
+            f"alias '{alias}' names {tag}, which is gone from {remote.properties.url}",
+            hint=f"bentosync alias set {reference.name}:VERSION {alias}",
+        ) from error
+    if found.manifest.pin != named.manifest:
+        raise IntegrityError(
+            f"alias '{alias}' was set to {tag}@{named.manifest}, but {remote.properties.url} now holds "
+            f"{found.manifest.pin} under that name",
+            hint=f"if that was meant: bentosync alias set {tag} {alias}",
+        )
+    return found
 
 
 async def fetch(remote: Remote, tag: Tag, reference: Reference) -> Resolved:

@@ -13,7 +13,7 @@ import click
 from bentosync.cli import amounts
 from bentosync.cli.bentos import refuse_if_used
 from bentosync.cli.operation import quietly
-from bentosync.cli.options import Command, TwoSided, complete_models
+from bentosync.cli.options import BentomlCommand, TwoSided, complete_models
 from bentosync.cli.session import Session, pass_session
 from bentosync.errors import InvalidArgument
 from bentosync.store.model import Model
@@ -85,7 +85,7 @@ def _on_remote(session: Session, targets: Iterable[str], single_writer: bool | N
     return [Doomed(tag, head.card.size, partial(remove, head)) for tag, head in found.items()]
 
 
-@click.command("delete", cls=Command)
+@click.command("delete", cls=BentomlCommand)
 @click.argument("delete_targets", nargs=-1, required=True, shell_complete=complete_models)
 @click.option("-y", "--yes", "--assume-yes", is_flag=True, help="Skip confirmation when deleting a specific model")
 @pass_session

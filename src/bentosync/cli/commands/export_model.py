@@ -6,7 +6,7 @@ import click
 
 from bentosync.cli import amounts
 from bentosync.cli.operation import report
-from bentosync.cli.options import Command, complete_models
+from bentosync.cli.options import BentomlCommand, Command, complete_models
 from bentosync.cli.progress.choose import view_for
 from bentosync.cli.session import Session, pass_session
 from bentosync.events import Finished
@@ -36,7 +36,7 @@ def export(session: Session, model: str, path: str, output_format: str | None, c
         session.result(f"Exported {end.tag} to {written} ({size} in {amounts.duration(end.seconds)})")
 
 
-@click.command("export", cls=Command)
+@click.command("export", cls=BentomlCommand)
 @click.argument("model_tag", shell_complete=complete_models)
 @click.argument("out_path", required=False, default=".", type=click.Path())
 @pass_session

@@ -8,7 +8,7 @@ from pathlib import Path
 import click
 
 from bentosync.cli import table
-from bentosync.cli.options import Command, complete_models
+from bentosync.cli.options import BentomlCommand, Command, complete_models
 from bentosync.cli.session import Session, pass_session
 from bentosync.formats.model_yaml import ModelInfo
 from bentosync.tag import LATEST, Tag
@@ -52,7 +52,7 @@ def get(session: Session, model: str, output: str) -> None:
         _show(session, found.info, output)
 
 
-@click.command("get", cls=Command)
+@click.command("get", cls=BentomlCommand)
 @click.argument("model_tag", shell_complete=complete_models)
 @click.option("-o", "--output", type=click.Choice(["json", "yaml", "path"]), default="yaml", show_default=True)
 @pass_session

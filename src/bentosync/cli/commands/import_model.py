@@ -9,7 +9,7 @@ import click
 from bentosync.cli import amounts
 from bentosync.cli.commands.export_model import FORMATS
 from bentosync.cli.operation import each, report
-from bentosync.cli.options import Command
+from bentosync.cli.options import BentomlCommand, Command
 from bentosync.cli.progress.choose import view_for
 from bentosync.cli.session import Session, pass_session
 from bentosync.errors import InvalidArgument
@@ -44,7 +44,7 @@ def import_models(
     each(session, paths, lambda path: _import_one(session, path, input_format, name, existing))
 
 
-@click.command("import", cls=Command)
+@click.command("import", cls=BentomlCommand)
 @click.argument("model_path", type=click.Path())
 @pass_session
 def bentoml_import(session: Session, model_path: str) -> None:

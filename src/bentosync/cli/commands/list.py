@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from bentosync.cli import table
-from bentosync.cli.options import Command, TwoSided, complete_models
+from bentosync.cli.options import BentomlCommand, TwoSided, complete_models
 from bentosync.cli.session import Session, pass_session
 
 if TYPE_CHECKING:
@@ -19,23 +19,25 @@ HEADER = ("Tag", "Module", "Size", "Creation Time")
 
 @click.command("list", cls=TwoSided)
 @click.argument("name", required=False, metavar="[NAME]", shell_complete=complete_models)
+@click.option("--label", "labels", metavar="KEY[=VALUE]", multiple=True,
+              help="Only models with this label; several of them must all hold.")  # fmt: skip
 @pass_session
-def list_models(session: Session, name: str | None) -> None:
+def list_models(session: Session, name: str | None, labels: tuple[str, ...]) -> None:
     """List the models of the local store or of a remote.
 
     Those of a remote with --remote [NAME|URL]. Newest first. With -q only the tags; --json adds the size in bytes,
     the digest, the labels and ISO times, and for a remote who pushed what and when.
     """
-    from bentosync.cli.listing import digest_of, remote_document, remote_row, rows
+    from bentosync.cli.listing import digest_of, labelled, remote_document, remote_row, rows
 
     if session.elsewhere:
-        heads = _on_remote(session, name)
+        heads = [head for head in _on_remote(session, name) if labelled(head.card.labels, labels)]
         if session.json:
             session.document([remote_document(head) for head in heads])
             return
         found = [remote_row(head) for head in heads]
     else:
-        found = rows(session.store, name)
+        found = [row for row in rows(session.store, name) if labelled(row.labels, labels)]
     if session.json:
         session.document([row.document(digest_of(session.store, row.tag)) for row in found])
     elif session.quiet:
@@ -54,7 +56,7 @@ def _on_remote(session: Session, name: str | None) -> list[Head]:
     return sorted(found, key=lambda head: (head.created, head.tag), reverse=True)
 
 
-@click.command("list", cls=Command)
+@click.command("list", cls=BentomlCommand)
 @click.argument("model_name", required=False, shell_complete=complete_models)
 @click.option("-o", "--output", type=click.Choice(["json", "yaml", "table"]), default="table", show_default=True)
 @pass_session

@@ -10,7 +10,7 @@ import click
 
 from bentosync.cli import amounts
 from bentosync.cli.operation import each, quietly, report, summary, up_to_date, watched
-from bentosync.cli.options import Command, complete_models
+from bentosync.cli.options import BentomlCommand, Command, complete_models
 from bentosync.cli.session import Session, pass_session
 from bentosync.errors import InvalidArgument
 
@@ -65,7 +65,7 @@ def pull(
     each(session, models, fetch)
 
 
-@click.command("pull", cls=Command)
+@click.command("pull", cls=BentomlCommand)
 @click.argument("model_tag", required=False, shell_complete=complete_models)
 @click.option("-f", "--force", is_flag=True, help="Force pull even if the model exists in the local store.")
 @click.option("-F", "--bentofile", type=click.Path(path_type=Path), help="Bentofile whose models are pulled.")

@@ -1,0 +1,1 @@
+"""What bentosync is in other people's programs."""

@@ -34,6 +34,20 @@ def seed() -> int:
     return int(given) if given else random.SystemRandom().randrange(1 << 31)
 
 
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """A worker of pytest-xdist hands its rows to the run that started it."""
+    output = getattr(session.config, "workeroutput", None)
+    if output is not None:
+        output["tally"] = session.config.stash.get(_ROWS, [])
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_testnodedown(node: Any) -> None:
+    """Take the rows of a worker."""
+    rows = getattr(node, "workeroutput", {}).get("tally", [])
+    node.config.stash.setdefault(_ROWS, []).extend(rows)
+
+
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
     rows = config.stash.get(_ROWS, [])
     if rows:

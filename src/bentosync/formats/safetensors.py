@@ -13,6 +13,7 @@ import json
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from operator import itemgetter
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -21,7 +22,7 @@ from bentosync.manifest import paths
 from bentosync.manifest.layout import DTYPE_BITS, HEADER_BYTES_MAX, TENSORS_MAX, check_rows, name_fault
 from bentosync.manifest.lexis import INTEGER, NUMBER, SPACE, STRING, unescaped
 from bentosync.manifest.refusal import about
-from bentosync.manifest.values import TensorSpec
+from bentosync.manifest.values import Tensor, TensorSpec
 
 __all__ = ["DTYPE_BITS", "HEADER_BYTES_MAX", "Header", "TensorSpec", "header_bytes", "parse_header", "parse_index",
            "read_header"]  # fmt: skip
@@ -49,17 +50,29 @@ _TENSOR = re.compile(
     + rb"\[" + SPACE + INTEGER + SPACE + rb"," + SPACE + INTEGER + SPACE + rb"\]"
     + rb")" + SPACE + rb"(?:," + SPACE + rb'(?=")|(?=\}))){3}\}'
 )  # fmt: skip
+# What every writer writes: members in this order, names without escapes. Part of the grammar above, and as many of them
+# as follow each other are matched by one call: the name, dtype, shape and offsets of each are captured by a second one.
+_USUAL = (
+    rb'"(?!__metadata__")([ !#-\[\]-~]{1,4096}+)"' + SPACE + rb":" + SPACE + rb"\{" + SPACE
+    + rb'"dtype"' + SPACE + rb":" + SPACE + rb'"([A-Z0-9_]{1,16}+)"' + SPACE + rb"," + SPACE
+    + rb'"shape"' + SPACE + rb":" + SPACE + rb"\[" + SPACE + rb"((?:" + _SHAPE + rb")?+)" + SPACE + rb"\]"
+    + SPACE + rb"," + SPACE + rb'"data_offsets"' + SPACE + rb":" + SPACE
+    + rb"\[" + SPACE + INTEGER + SPACE + rb"," + SPACE + INTEGER + SPACE + rb"\]" + SPACE + rb"\}"
+)  # fmt: skip
+_USUAL_ONE = re.compile(_USUAL.decode())
+_USUAL_RUN = re.compile(re.sub(rb"\((?!\?)", b"(?:", _USUAL + rb"(?:" + _COMMA.pattern + _USUAL + rb"){0,9999}+"))
 
 
 @dataclass(frozen=True, slots=True)
 class Header:
     """A valid header. `data_offset` is where the data section starts in the file, in bytes.
 
-    `tensors` are in the order of their bytes (ties by name), fill the data section, and do not overlap.
+    `tensors` are in the order of their bytes (ties by name), fill the data section, and do not overlap. A header that
+    comes from a manifest carries their fingerprints as well.
     """
 
     data_offset: int
-    tensors: tuple[TensorSpec, ...]
+    tensors: tuple[TensorSpec | Tensor, ...]
     metadata: Mapping[str, str]
 
 
@@ -94,7 +107,7 @@ def parse_header(data: bytes | bytearray | memoryview, file_size: int) -> Header
         if len(data) < data_offset:
             raise UnsafeInput(f"{data_offset} bytes needed, {len(data)} given")
         specs, metadata = _Scanner(bytes(data[LENGTH_BYTES:data_offset])).scan()
-        specs.sort(key=lambda spec: (spec.begin, spec.end, spec.name))
+        specs.sort(key=itemgetter(3, 4, 0))  # begin, end, name
         check_rows(specs, file_size - data_offset)
     return Header(data_offset=data_offset, tensors=tuple(specs), metadata=metadata)
 
@@ -160,16 +173,21 @@ class _Scanner:
             self._fail("more than spaces follow the header")
         return self._specs, self._metadata or {}
 
-    def _object(self, take: Callable[[str], None]) -> None:
+    def _object(self, take: Callable[[], None]) -> None:
         self._expect(_OPENING)
         if not self._accept(_CLOSING):
             while True:
-                take(unescaped(self._expect(_NAME)[1]))
+                take()
                 if not self._accept(_COMMA):
                     break
             self._expect(_CLOSING)
 
-    def _member(self, name: str) -> None:
+    def _member(self) -> None:
+        usual = self._accept(_USUAL_RUN)
+        if usual is not None:
+            self._tensors(usual[0].decode())
+            return
+        name = unescaped(self._expect(_NAME)[1])
         if name != _METADATA:
             self._tensor(name)
         elif self._metadata is not None:
@@ -177,6 +195,16 @@ class _Scanner:
         else:
             self._metadata = {}
             self._object(self._text)
+
+    def _tensors(self, usual: str) -> None:
+        shapes: dict[str, tuple[int, ...]] = {"": ()}  # a model has few
+        for name, dtype, shape, begin, end in _USUAL_ONE.findall(usual):
+            dimensions = shapes.get(shape)
+            if dimensions is None:
+                dimensions = shapes[shape] = tuple(map(int, shape.split(",")))
+            self._specs.append(TensorSpec(name, dtype, dimensions, int(begin), int(end)))
+        if len(self._specs) > TENSORS_MAX:
+            self._fail(f"more than {TENSORS_MAX} tensors")
 
     def _tensor(self, name: str) -> None:
         dtype, shape, begin, end = self._expect(_TENSOR).groups()
@@ -187,8 +215,9 @@ class _Scanner:
         dimensions = tuple(map(int, shape.split(b","))) if shape else ()
         self._specs.append(TensorSpec(name, dtype.decode(), dimensions, int(begin), int(end)))
 
-    def _text(self, name: str) -> None:
+    def _text(self) -> None:
         assert self._metadata is not None
+        name = unescaped(self._expect(_NAME)[1])
         if name in self._metadata:
             self._fail(f"metadata {name[:200]!a} appears twice")
         if len(self._metadata) == METADATA_ENTRIES_MAX:

@@ -10,8 +10,7 @@ from __future__ import annotations
 import difflib
 import fnmatch
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
-from typing import TypeAlias
+from typing import NamedTuple, TypeAlias
 
 from bentosync.errors import InvalidArgument, NotFound
 from bentosync.formats.safetensors import Header
@@ -22,8 +21,7 @@ RowPlan: TypeAlias = Mapping[str, slice | None] | None
 _GLOB = frozenset("*?[")
 
 
-@dataclass(frozen=True, slots=True)
-class Wanted:
+class Wanted(NamedTuple):
     """One tensor, or some of its rows: bytes [begin, end) of file number `file`, counted from the start of the file."""
 
     name: str
@@ -51,7 +49,14 @@ def select(headers: Sequence[Header], tensors: Selector = None, plan: RowPlan = 
         NotFound: A name or glob that no tensor answers to.
         InvalidArgument: Rows of a scalar, a step other than 1, or rows for a tensor that `tensors` leaves out.
     """
-    names = [spec.name for header in headers for spec in header.tensors]
+    everything = [
+        Wanted(name, dtype, shape, index, header.data_offset + begin, header.data_offset + end)
+        for index, header in enumerate(headers)
+        for name, dtype, shape, begin, end in (row[:5] for row in header.tensors)
+    ]
+    if tensors is None and not plan:
+        return tuple(everything)
+    names = [want.name for want in everything]
     chosen = _choose(names, tensors)
     rows = dict(plan or {})
     for name in rows:
@@ -59,13 +64,7 @@ def select(headers: Sequence[Header], tensors: Selector = None, plan: RowPlan = 
             if name not in set(names):
                 raise _unknown(name, names)
             raise InvalidArgument(f"plan asks for rows of {name!r}, which tensors= leaves out")
-    whole = (
-        Wanted(spec.name, spec.dtype, spec.shape, index, header.data_offset + spec.begin, header.data_offset + spec.end)
-        for index, header in enumerate(headers)
-        for spec in header.tensors
-        if spec.name in chosen
-    )
-    return tuple(narrow(want, rows.get(want.name)) for want in whole)
+    return tuple(narrow(want, rows.get(want.name)) for want in everything if want.name in chosen)
 
 
 def narrow(want: Wanted, rows: slice | None) -> Wanted:
@@ -82,7 +81,7 @@ def narrow(want: Wanted, rows: slice | None) -> Wanted:
     if rest:
         raise InvalidArgument(f"rows of {want.name!r} ({want.dtype}) do not end on whole bytes")
     begin = want.begin + start * row_bytes
-    return replace(want, shape=(count, *want.shape[1:]), begin=begin, end=begin + count * row_bytes)
+    return want._replace(shape=(count, *want.shape[1:]), begin=begin, end=begin + count * row_bytes)
 
 
 def _choose(names: Sequence[str], tensors: Selector) -> frozenset[str]:

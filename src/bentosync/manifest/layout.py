@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping
+from math import prod
 from types import MappingProxyType
 
 from bentosync.errors import UnsafeInput
-from bentosync.manifest.values import TensorSpec
+from bentosync.manifest.values import Tensor, TensorSpec
 
 DTYPE_BITS: Mapping[str, int] = MappingProxyType({
     "BOOL": 8, "U8": 8, "I8": 8, "U16": 16, "I16": 16, "U32": 32, "I32": 32, "U64": 64, "I64": 64,
@@ -29,10 +30,11 @@ RANK_MAX = 64
 NAME_BYTES_MAX = 4096
 
 _BITS_MAX = 1 << 63
+_RESERVED = "__metadata__"
 _CONTROL = re.compile("[\x00-\x1f\x7f\ud800-\udfff]")
 
 
-def check_rows(rows: Iterable[TensorSpec], data_bytes: int) -> None:
+def check_rows(rows: Iterable[TensorSpec | Tensor], data_bytes: int) -> None:
     """Refuse rows that are not the tensors of a data section of `data_bytes` bytes.
 
     Rows must be sorted by (begin, end, name), follow each other without hole or overlap, fill the section, have
@@ -43,24 +45,42 @@ def check_rows(rows: Iterable[TensorSpec], data_bytes: int) -> None:
     """
     position, previous, count = 0, (0, 0, ""), 0
     names: set[str] = set()
+    kinds = _Kinds()
     for row in rows:
-        fault = _row_fault(row)
-        if fault is None and row.begin != position:
-            fault = f"begins at byte {row.begin} of the data section, where {position} was expected"
-        if fault is None and row.end > data_bytes:
-            fault = f"ends at byte {row.end} of a data section of {data_bytes} bytes"
-        if fault is None and (row.begin, row.end, row.name) < previous:
-            fault = "is out of order"
-        if fault is None and row.name in names:
-            fault = "appears twice"
-        if fault is not None:
-            raise UnsafeInput(f"tensor {row.name[:200]!a} {fault}")
-        position, previous, count = row.end, (row.begin, row.end, row.name), count + 1
+        name, dtype, shape, begin, end = row[:5]
+        # What is in order is recognised by a few comparisons; what is not, or may not be, is looked at closely.
+        plain = 0 < len(name) <= NAME_BYTES_MAX and name.isascii() and name.isprintable() and name != _RESERVED
+        if not (plain and kinds[dtype, shape] == end - begin > 0 and begin == position and end <= data_bytes):
+            fault = _row_fault(row)
+            if fault is None and begin != position:
+                fault = f"begins at byte {begin} of the data section, where {position} was expected"
+            if fault is None and end > data_bytes:
+                fault = f"ends at byte {end} of a data section of {data_bytes} bytes"
+            if fault is None and (begin, end, name) < previous:
+                fault = "is out of order"
+            if fault is not None:
+                raise UnsafeInput(f"tensor {name[:200]!a} {fault}")
+        position, previous, count = end, (begin, end, name), count + 1
         if count > TENSORS_MAX:
             raise UnsafeInput(f"more than {TENSORS_MAX} tensors")
-        names.add(row.name)
+        names.add(name)
+        if len(names) != count:
+            raise UnsafeInput(f"tensor {name[:200]!a} appears twice")
     if position != data_bytes:
         raise UnsafeInput(f"the tensors end at byte {position} of a data section of {data_bytes} bytes")
+
+
+class _Kinds(dict[tuple[str, tuple[int, ...]], int]):
+    """Bytes of a tensor by dtype and shape, of which a model has few; -1 for those that break a rule."""
+
+    def __missing__(self, kind: tuple[str, tuple[int, ...]]) -> int:
+        dtype, shape = kind
+        bits = DTYPE_BITS.get(dtype, 0)
+        size = bits * prod(shape) // 8 if bits and len(shape) <= RANK_MAX else -1
+        if _row_fault(TensorSpec("any", dtype, shape, 0, size)) is not None:
+            size = -1
+        self[kind] = size
+        return size
 
 
 def name_fault(name: str) -> str | None:
@@ -69,12 +89,12 @@ def name_fault(name: str) -> str | None:
         return "has no name"
     if len(name) > NAME_BYTES_MAX or _CONTROL.search(name) or len(name.encode()) > NAME_BYTES_MAX:
         return f"has a name that holds control characters or is over {NAME_BYTES_MAX} bytes"
-    if name == "__metadata__":
+    if name == _RESERVED:
         return "has a reserved name"
     return None
 
 
-def _row_fault(row: TensorSpec) -> str | None:
+def _row_fault(row: TensorSpec | Tensor) -> str | None:
     fault = name_fault(row.name)
     if fault is not None:
         return fault
@@ -86,7 +106,7 @@ def _row_fault(row: TensorSpec) -> str | None:
     return _size_fault(row, bits)
 
 
-def _size_fault(row: TensorSpec, bits: int) -> str | None:
+def _size_fault(row: TensorSpec | Tensor, bits: int) -> str | None:
     elements_bits, empty = bits, False
     for dimension in row.shape:
         if dimension < 0:

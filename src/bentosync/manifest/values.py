@@ -8,6 +8,7 @@ Format: docs/formats/manifest.md.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 import blake3
 
@@ -21,9 +22,11 @@ BLOCK_DIGEST_BYTES = 8
 LEAF_DIGEST_BYTES = 32
 
 
-@dataclass(frozen=True, slots=True)
-class TensorSpec:
-    """One tensor of a safetensors file. `begin` and `end` are byte offsets into the data section."""
+class TensorSpec(NamedTuple):
+    """One tensor of a safetensors file. `begin` and `end` are byte offsets into the data section.
+
+    A tuple, because a model may have a hundred thousand: it is made in a quarter of the time of a frozen dataclass.
+    """
 
     name: str
     dtype: str
@@ -32,13 +35,17 @@ class TensorSpec:
     end: int
 
 
-@dataclass(frozen=True, slots=True)
-class Tensor(TensorSpec):
-    """One tensor and the XXH3-128 of its bytes (16 bytes, big-endian).
+class Tensor(NamedTuple):
+    """A `TensorSpec` and the XXH3-128 of its bytes (16 bytes, big-endian).
 
     Fingerprints find candidates for reuse and prove nothing.
     """
 
+    name: str
+    dtype: str
+    shape: tuple[int, ...]
+    begin: int
+    end: int
     fingerprint: bytes
 
 

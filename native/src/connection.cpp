@@ -10,6 +10,8 @@
 #include <string_view>
 #include <utility>
 
+#include "bentosync/xxh3.hpp"
+
 namespace bentosync {
 namespace {
 
@@ -20,6 +22,31 @@ constexpr std::string_view head_end = "\r\n\r\n";
 constexpr std::size_t wake_bytes = 128 << 10;
 // What OpenSSL may hold of a record whose end is still on its way: those bytes do not count for the kernel any more.
 constexpr std::size_t record_bytes_max = 20 << 10;
+
+constexpr std::size_t digest_bytes = 8;
+
+bool has_digest(std::span<const std::uint8_t> unit, const std::uint8_t* digest) noexcept {
+    if (unit.size() < xxh3_bytes_min) {
+        return false;
+    }
+    std::uint64_t wanted = 0;
+    for (std::size_t i = 0; i < digest_bytes; ++i) {
+        wanted = wanted << 8 | digest[i];
+    }
+    return xxh3_64(unit) == wanted;
+}
+
+bool written(int fd, std::span<const std::uint8_t> bytes, std::uint64_t offset) noexcept {
+    while (!bytes.empty()) {
+        const ssize_t moved = ::pwrite(fd, bytes.data(), bytes.size(), static_cast<off_t>(offset));
+        if (moved <= 0) {
+            return false;
+        }
+        bytes = bytes.subspan(static_cast<std::size_t>(moved));
+        offset += static_cast<std::uint64_t>(moved);
+    }
+    return true;
+}
 
 std::int64_t now_ns() noexcept {
     timespec time{};
@@ -78,15 +105,41 @@ bool Connection::fill(std::span<std::uint8_t> destination) {
     if (refused()) {
         return true;
     }
-    const std::size_t rest = std::min(destination.size(), head_filled_ - head_begin_);
-    std::memcpy(destination.data(), head_.data() + head_begin_, rest);
-    head_begin_ += rest;
-    if (rest == destination.size()) {
-        outcome_ = {{}, rest};
+    destination_ = destination;
+    return begin_filling();
+}
+
+bool Connection::land(std::span<std::uint8_t> unit, Landing landing) {
+    const std::lock_guard lock(mutex_);
+    landed_ = 0;
+    if (refused()) {
         return true;
     }
-    destination_ = destination;
-    filled_ = rest;
+    unit_ = unit;
+    destination_ = unit.first(std::min(unit.size(), landing.bytes));
+    landing_ = std::move(landing);
+    return begin_filling();
+}
+
+// What came behind the head goes first.
+bool Connection::begin_filling() {
+    filled_ = 0;
+    while (head_begin_ < head_filled_) {
+        const std::size_t rest = std::min(destination_.size() - filled_, head_filled_ - head_begin_);
+        std::memcpy(destination_.data() + filled_, head_.data() + head_begin_, rest);
+        head_begin_ += rest;
+        filled_ += rest;
+        if (filled_ < destination_.size()) {
+            break;
+        }
+        if (unit_done()) {
+            return true;
+        }
+    }
+    if (filled_ == destination_.size()) {
+        finish({}, filled_);
+        return true;
+    }
     begin(Phase::filling);
     return false;
 }
@@ -137,7 +190,8 @@ void Connection::abort() {
     }
     aborting_ = true;
     const std::lock_guard lock(mutex_);
-    destination_ = {};
+    destination_ = unit_ = {};
+    landing_.reset();
     if (phase_ != Phase::closed) {
         outcome_ = {{Fault::closed, 0, {}}, 0};
         phase_ = Phase::closed;
@@ -220,8 +274,7 @@ void Connection::collect_head() {
 }
 
 void Connection::pour() {
-    const std::size_t stop_at = std::min(destination_.size(), filled_ + step_bytes);
-    while (filled_ < stop_at) {
+    for (std::size_t done = 0; done < step_bytes;) {
         if (aborting_) {
             return;
         }
@@ -234,12 +287,33 @@ void Connection::pour() {
             return arm_for(progress.next);
         }
         filled_ += progress.bytes;
+        done += progress.bytes;
         moved();
-    }
-    if (filled_ == destination_.size()) {
-        return end({}, filled_);
+        if (filled_ == destination_.size() && unit_done()) {
+            return announce_(id_);
+        }
     }
     arm(EPOLLIN | EPOLLOUT);  // Others first; but TLS may hold what the kernel will not announce again.
+}
+
+// The memory is full. True if with that the operation has ended; else it goes on with the next unit.
+bool Connection::unit_done() {
+    if (!landing_ || !has_digest(destination_, landing_->digests.data()) ||
+        !written(landing_->fd, destination_, landing_->offset)) {
+        finish({}, filled_);
+        return true;
+    }
+    landed_ += filled_;
+    landing_->offset += filled_;
+    landing_->bytes -= filled_;
+    landing_->digests.erase(landing_->digests.begin(), landing_->digests.begin() + digest_bytes);
+    filled_ = 0;
+    if (landing_->bytes == 0) {
+        finish({}, 0);
+        return true;
+    }
+    destination_ = unit_.first(std::min(unit_.size(), landing_->bytes));
+    return false;
 }
 
 void Connection::watch_idle() {
@@ -283,15 +357,23 @@ void Connection::expect(std::size_t bytes) {
 }
 
 void Connection::expect_rest() {
-    const std::size_t left = destination_.size() - filled_;
     const std::size_t unseen = channel_->secure() ? record_bytes_max : 0;
-    expect(std::clamp<std::size_t>(left > unseen ? left - unseen : 1, 1, wake_bytes));
+    expect(std::clamp<std::size_t>(left() > unseen ? left() - unseen : 1, 1, wake_bytes));
+}
+
+std::size_t Connection::left() const noexcept {
+    return (landing_ ? landing_->bytes : destination_.size()) - filled_;
+}
+
+void Connection::finish(Fault fault, std::size_t bytes) {
+    outcome_ = {std::move(fault), bytes};
+    destination_ = unit_ = {};
+    landing_.reset();
+    phase_ = Phase::resting;
 }
 
 void Connection::end(Fault fault, std::size_t bytes) {
-    outcome_ = {std::move(fault), bytes};
-    destination_ = {};
-    phase_ = Phase::resting;
+    finish(std::move(fault), bytes);
     announce_(id_);
 }
 

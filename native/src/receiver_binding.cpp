@@ -6,6 +6,7 @@
 #include <nanobind/stl/string.h>
 #include <nanobind/stl/vector.h>
 
+#include <algorithm>
 #include <memory>
 #include <optional>
 #include <string>
@@ -31,6 +32,17 @@ public:
     bool fill(nb::handle destination) {
         lent_.emplace(destination, PyBUF_WRITABLE);
         return connection_->fill(lent_->writable_bytes());
+    }
+
+    bool land(nb::handle unit, int fd, std::uint64_t offset, std::size_t bytes, nb::bytes digests) {
+        lent_.emplace(unit, PyBUF_WRITABLE);
+        const auto* from = reinterpret_cast<const std::uint8_t*>(digests.c_str());
+        const std::size_t units = (bytes + lent_->bytes().size() - 1) / std::max<std::size_t>(1, lent_->bytes().size());
+        if (bytes == 0 || digests.size() != units * 8) {
+            lent_.reset();
+            throw nb::value_error("there must be bytes to land, and a digest for each unit of them");
+        }
+        return connection_->land(lent_->writable_bytes(), {fd, offset, bytes, {from, from + digests.size()}});
     }
 
     nb::tuple settle() {
@@ -86,6 +98,9 @@ void bind_receiver(nb::module_& module) {
         .def("ask", &LentConnection::ask)
         .def("next_head", [](const LentConnection& self) { return (*self).next_head(); })
         .def("fill", &LentConnection::fill)
+        .def("land", &LentConnection::land, nb::arg("unit"), nb::kw_only(), nb::arg("fd"), nb::arg("offset"),
+             nb::arg("bytes"), nb::arg("digests"))
+        .def("landed", [](const LentConnection& self) { return (*self).landed(); })
         .def("settle", &LentConnection::settle)
         .def("take_head", &LentConnection::take_head)
         .def("surplus", [](const LentConnection& self) { return (*self).surplus(); })

@@ -30,6 +30,15 @@ struct Outcome {
     std::size_t bytes = 0;
 };
 
+// Where a body goes that is proven on its way: unit by unit through the caller's memory, digested while hot, and then
+// written to a file.
+struct Landing {
+    int fd = -1;
+    std::uint64_t offset = 0;           // of the first byte, in the file
+    std::size_t bytes = 0;              // all of them; the last unit may be shorter than the memory
+    std::vector<std::uint8_t> digests;  // XXH3-64 of each unit, 8 bytes, big-endian
+};
+
 class Connection {
 public:
     using Announce = std::function<void(std::uint64_t id)>;
@@ -49,7 +58,11 @@ public:
     bool ask(std::string request);                   // send a request, then wait for the head of a reply
     bool next_head();                                // wait for the head behind the one that was taken
     bool fill(std::span<std::uint8_t> destination);  // wait until so many body bytes have come
-    Outcome settle();                                // how the last operation ended
+    // The same, through `unit` into a file. It also ends with a unit that is not what it should be, or cannot be
+    // written: that one is then in the caller's memory, whole, and its to judge.
+    bool land(std::span<std::uint8_t> unit, Landing landing);
+    std::size_t landed() const noexcept { return landed_; }  // bytes proven and written since `land`
+    Outcome settle();                                        // how the last operation ended
 
     std::string take_head();  // the head that has come, without the empty line; what follows it stays here
     std::size_t surplus();    // bytes that came behind the head and nobody has taken
@@ -66,10 +79,14 @@ private:
     enum class Phase { resting, handshaking, sending, heading, filling, parked, closed };
 
     void begin(Phase phase);
+    bool begin_filling();
+    bool unit_done();
+    std::size_t left() const noexcept;
     void arm(std::uint32_t events);
     void arm_for(Progress::Next next);
     void expect(std::size_t bytes);
     void expect_rest();
+    void finish(Fault fault, std::size_t bytes);
     void end(Fault fault, std::size_t bytes = 0);
     bool refused();
     void moved() noexcept;
@@ -97,6 +114,9 @@ private:
     std::size_t head_begin_ = 0, head_filled_ = 0, head_end_ = 0, scanned_ = 0;
     std::span<std::uint8_t> destination_;
     std::size_t filled_ = 0;
+    std::optional<Landing> landing_;
+    std::span<std::uint8_t> unit_;
+    std::atomic<std::size_t> landed_{0};
     std::size_t expected_ = 1;
     Outcome outcome_;
 };

@@ -35,6 +35,15 @@ class Connection:
     def fill(self, destination: memoryview) -> bool:
         """Wait until body bytes fill `destination`, which stays exported until `settle` or `abort`."""
 
+    def land(self, unit: memoryview, *, fd: int, offset: int, bytes: int, digests: Bytes) -> bool:
+        """Wait until as many body bytes went through `unit` into a file, each unit with the XXH3-64 it should have.
+
+        Ends early, without a fault, with a unit that cannot be proven or written; that is then in `unit`.
+        """
+
+    def landed(self) -> int:
+        """How many bytes were proven and written since `land`."""
+
     def settle(self) -> tuple[int, int, int, str]:
         """A `receiving.Fault`, how many bytes came nevertheless, errno, and OpenSSL's reason."""
 

@@ -53,8 +53,11 @@ class PartialFile:
         written = 0
         while written < len(data):
             written += os.pwrite(fd, data[written:], offset + written)
-        first = offset // BLOCK_BYTES
-        self._partial.mark(self._first_bit + first, -(-len(data) // BLOCK_BYTES))
+        self.note(offset, len(data))
+
+    def note(self, offset: int, size: int) -> None:
+        """Claim blocks that somebody else proved and wrote; edges as for `write`."""
+        self._partial.mark(self._first_bit + offset // BLOCK_BYTES, -(-size // BLOCK_BYTES))
 
     def has(self, block: int) -> bool:
         """Whether `block` is claimed."""

@@ -23,10 +23,13 @@ from bentosync.wire import head
 from bentosync.wire.connection import REFUSAL_BYTES_MAX, NotPlain, Unheard
 from bentosync.wire.exchange import Judge, Reply, Sink
 from bentosync.wire.faults import translate
+from bentosync.wire.landing import Landing, LandingSink
 
 _INTERIM_MAX = 100
 # How long the core may take to look for the few bytes of a slow server before that server counts as silent.
 _NUDGE_SECONDS = 0.02
+# How often a sink hears of what has landed before all has: a slow line fills a landing in minutes.
+_TELL_SECONDS = 0.5
 
 
 class Endings:
@@ -138,7 +141,11 @@ class Link:
         raise RemoteError(f"{self._host} sends interim replies without end")
 
     async def _pour(self, left: int, sink: Sink, stall_seconds: float) -> None:
+        landing_sink = sink if isinstance(sink, LandingSink) else None
         while left:
+            if landing_sink is not None and (landing := landing_sink.landing(left)) is not None:
+                left -= await self._land(landing, landing_sink, left, stall_seconds)
+                continue
             with sink.buffer()[:left] as memory:
                 count, error = await self._lend(memory, left, stall_seconds)
             if count:
@@ -146,6 +153,25 @@ class Link:
             if error is not None:
                 raise error
             left -= count
+
+    async def _land(self, landing: Landing, sink: LandingSink, left: int, stall_seconds: float) -> int:
+        """Let the core prove and write some of the body; how much of it came."""
+        told = _Told(self._connection, sink)
+        try:
+            with self._closing_on_error(), self._watched(stall_seconds) as waiter:
+                if not self._connection.land(
+                    landing.memory, fd=landing.fd, offset=landing.offset, bytes=landing.size, digests=landing.digests
+                ):
+                    await waiter
+        finally:
+            told.end()
+        fault, count, error, reason = self._connection.settle()
+        if count:
+            sink.filled(count)
+        if fault:
+            early = left - told.count - count
+            raise self._translated(Fault(fault), error, reason, f"{early} bytes early")
+        return told.count + count
 
     async def _refused(self, found: head.Head, length: int, stall_seconds: float) -> Reply:
         if length > REFUSAL_BYTES_MAX:
@@ -203,6 +229,31 @@ class Link:
                 yield waiter
             finally:
                 watchdog.cancel()
+
+
+class _Told:
+    """What a sink was told of a landing in progress: now and then, and all of it at the end."""
+
+    def __init__(self, connection: _core.Connection, sink: LandingSink) -> None:
+        self.count = 0
+        self._connection = connection
+        self._sink = sink
+        self._loop = asyncio.get_running_loop()
+        self._timer = self._loop.call_later(_TELL_SECONDS, self._tell)
+
+    def end(self) -> None:
+        self._timer.cancel()
+        self._catch_up()
+
+    def _tell(self) -> None:
+        self._catch_up()
+        self._timer = self._loop.call_later(_TELL_SECONDS, self._tell)
+
+    def _catch_up(self) -> None:
+        news = self._connection.landed() - self.count
+        if news:
+            self.count += news
+            self._sink.landed(news)
 
 
 class _Watchdog:

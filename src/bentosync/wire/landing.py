@@ -1,0 +1,43 @@
+"""Bodies that need not pass through Python: a sink may say where the next bytes go, and what they must be.
+
+An extension of `exchange.Sink`. A wire that can digest and write by itself (`native`) uses it; the others call `buffer`
+and `filled` as for any sink, with the same result.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Protocol, runtime_checkable
+
+from bentosync.wire.exchange import Sink
+
+
+@dataclass(frozen=True, slots=True)
+class Landing:
+    """The next `size` bytes of a body go to `offset` of the open file `fd`, unit by unit.
+
+    A unit is as long as `memory`, through which it passes; the last one may be shorter. `digests` holds the XXH3-64 of
+    each unit, 8 bytes, big-endian. A unit that has another one is never written.
+    """
+
+    memory: memoryview
+    fd: int
+    offset: int
+    size: int
+    digests: bytes
+
+
+@runtime_checkable
+class LandingSink(Sink, Protocol):
+    """A sink that knows where its bytes go."""
+
+    def landing(self, left: int) -> Landing | None:
+        """For some of the `left` bytes that are still to come; None: use `buffer` and `filled`."""
+        ...
+
+    def landed(self, count: int) -> None:
+        """The next `count` bytes, whole units, are proven and written.
+
+        A unit that could not be is given to `filled` instead, in the memory of the landing: the sink finds out why.
+        """
+        ...

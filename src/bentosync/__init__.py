@@ -6,6 +6,7 @@ inside the package imports this module.
 
 from __future__ import annotations
 
+import logging
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
     from bentosync.loader.load import iter_tensors as iter_tensors
     from bentosync.loader.load import load_to_device as load_to_device
     from bentosync.loader.load import open_tensors as open_tensors
+    from bentosync.models import BentoModel as BentoModel
     from bentosync.models import Model as Model
     from bentosync.models import pull as pull
     from bentosync.models import push as push
@@ -23,8 +25,11 @@ if TYPE_CHECKING:
 
     __version__: str
 
+logging.getLogger(__name__).addHandler(logging.NullHandler())
+
 _HOME = {
     "BentoMLException": "bentosync.errors",
+    "BentoModel": "bentosync.models",
     "Model": "bentosync.models",
     "Tag": "bentosync.tag",
     "iter_tensors": "bentosync.loader.load",
@@ -37,6 +42,7 @@ _MODULES = ("aio", "errors", "events", "models", "settings")
 
 __all__ = [
     "BentoMLException",
+    "BentoModel",
     "Model",
     "Tag",
     "__version__",

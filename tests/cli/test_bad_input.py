@@ -6,10 +6,12 @@ import json
 import os
 import re
 import socket
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
+from bentosync.tag import Tag
 from tests.cli.conftest import Invoke, Spawn, World
 from tests.servers.s3 import S3Server
 
@@ -43,6 +45,33 @@ def test_a_model_unknown_to_the_remote_is_not_found(invoke: Invoke, world: World
         assert result.exit_code == 3
         assert error_of(result.stderr).startswith("error[NOT-FOUND]: ")
     assert not (world.base / "bentoml/models/nope").exists()
+
+
+def lose_yaml(version: Path) -> None:
+    (version / "model.yaml").unlink()
+
+
+def break_yaml(version: Path) -> None:
+    (version / "model.yaml").write_text("{{{{")
+
+
+def change_version(version: Path) -> None:
+    text = (version / "model.yaml").read_text()
+    (version / "model.yaml").write_text(text.replace("version: v1", "version: v2"))
+
+
+@pytest.mark.parametrize("damage", [lose_yaml, break_yaml, change_version])
+def test_a_version_that_its_model_yaml_does_not_describe_is_damaged(
+    invoke: Invoke, world: World, damage: Callable[[Path], None]
+) -> None:
+    world.model()
+    assert invoke("push", "m").exit_code == 0
+    damage(world.store.layout.version_dir(Tag("m", "v1")))
+    for arguments in (("get", "m:v1"), ("pull", "m:v1"), ("push", "m:v1"), ("load", "m:v1", "--device", "cpu")):
+        result = invoke(*arguments)
+        assert (arguments, result.exit_code) == (arguments, 6), result.stderr
+    assert invoke("verify", "--repair", "m:v1").exit_code == 0
+    assert invoke("get", "m:v1").exit_code == 0
 
 
 def test_an_unknown_remote_is_not_found_with_a_suggestion(invoke: Invoke, world: World) -> None:

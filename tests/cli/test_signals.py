@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fcntl
+import json
 import os
 import re
 import select
@@ -108,6 +109,24 @@ def test_the_line_names_the_place_and_the_same_command(world: World) -> None:
         _, rest = process.communicate(timeout=30)
     assert process.returncode == 130
     assert rest == "Paused. Resume: bentosync push m:v1\n"
+
+
+@pytest.mark.parametrize("option", ["--json", "--progress=json"])
+@pytest.mark.parametrize("signum", [signal.SIGINT, signal.SIGTERM])
+def test_a_program_is_told_in_json(world: World, signum: int, option: str) -> None:
+    with world.store.lock(Tag("m", "v1"), seconds=1):
+        world.model()
+        process = subprocess.Popen(
+            command("push", "m:v1", option), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        )
+        until(process, "aiting")
+        process.send_signal(signum)
+        stdout, stderr = process.communicate(timeout=30)
+    assert (process.returncode, stdout) == (128 + signum, "")
+    assert json.loads(stderr.splitlines()[-1]) == {
+        "v": 1, "event": "error", "code": "INTERRUPTED", "message": "stopped",
+        "try": [f"bentosync push m:v1 {option}"], "exit": 128 + signum,
+    }  # fmt: skip
 
 
 def test_a_second_signal_quits_on_the_spot(world: World) -> None:

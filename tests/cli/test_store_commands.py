@@ -186,6 +186,28 @@ def test_load_follows_a_pin(invoke: Invoke, world: World) -> None:
     assert invoke("load", f"m@b3:{'0' * 64}", "--device", "cpu").exit_code == 6
 
 
+def test_load_pulls_what_the_store_lacks_and_says_so(invoke: Invoke, world: World) -> None:
+    world.model()
+    invoke("push", "m")
+    invoke("delete", "-y", "m")
+    result = invoke("load", "m", "--device", "cpu")
+    assert result.exit_code == 0, result.stderr
+    assert f"m is not in {world.base}/bentoml: pulling it first\n" in result.stderr
+    assert "Pulled m:v1\n" in result.stderr
+    assert "m:v1" in result.stdout
+    assert "pulling" not in invoke("load", "m", "--device", "cpu").stderr
+    invoke("delete", "-y", "m")
+    pin = json.loads(invoke("pull", "m", "--json").stdout)[0]["digest"]
+    invoke("delete", "-y", "m")
+    assert json.loads(invoke("load", f"m:v1@{pin}", "--device", "cpu", "--json").stdout)["label"] == "m:v1"
+
+
+def test_load_of_what_is_nowhere_is_not_found(invoke: Invoke, world: World) -> None:
+    assert invoke("load", "nothing", "--device", "cpu").exit_code == 3
+    world.configure("")
+    assert invoke("load", "nothing", "--device", "cpu").exit_code == 3
+
+
 def test_load_to_a_device_that_is_none_is_usage(invoke: Invoke, world: World) -> None:
     pytest.importorskip("torch")
     world.model()

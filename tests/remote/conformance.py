@@ -248,6 +248,17 @@ class RemoteConformance:
             with pytest.raises(NotFound):
                 await remote.stat("folder/o")
 
+    async def test_a_conditional_delete_takes_what_was_seen_and_where_it_can_nothing_else(self, place: Place) -> None:
+        async with place.open() as remote:
+            first = await remote.write("o", b"first")
+            second = await remote.write("o", b"second")
+            if place.strict:
+                with pytest.raises(Conflict):
+                    await remote.delete("o", condition=IfMatch(first))
+                assert (await remote.read("o", bytes_max=10)).data == b"second"
+            await remote.delete("o", condition=IfMatch(second))
+            assert await keys_below(remote, "o") == []
+
     async def test_if_absent_never_replaces(self, place: Place) -> None:
         async with place.open() as remote:
             await remote.write("o", b"first", condition=IfAbsent())

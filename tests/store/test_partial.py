@@ -78,3 +78,55 @@ def test_a_tree_that_another_process_took_is_not_finished(tmp_path: Path, manife
         mine.finish()
     mine.close()
     theirs.close()
+
+
+def prepared(root: Path, manifest: Manifest) -> Partial:
+    partial = Partial(root, manifest)
+    partial.prepare(b"document", strong=False)
+    return partial
+
+
+def test_of_two_that_filled_one_tree_one_gets_it_and_nobody_publishes_what_he_did_not_prove(
+    tmp_path: Path, manifest: Manifest
+) -> None:
+    """Where locks do nothing: the first one's replacement leaves the old life of the version under the name `tree`."""
+    mine, theirs = prepared(tmp_path / "partial", manifest), prepared(tmp_path / "partial", manifest)
+    fill(mine)
+    fill(theirs)
+    taken = mine.finish()
+    old = tmp_path / "partial" / "tree"
+    old.mkdir()
+    for path, data in FILES.items():
+        (old / path).parent.mkdir(exist_ok=True)
+        (old / path).write_bytes(bytes(len(data)))
+    with pytest.raises(Conflict, match="not the folder any more"):
+        theirs.finish()
+    assert old.is_dir()
+    assert taken != old
+    assert contents(taken)["sub/weights.bin"] == FILES["sub/weights.bin"]
+    mine.close()
+    theirs.close()
+
+
+def test_a_tree_whose_claimer_died_is_taken_back_with_all_its_blocks(tmp_path: Path, manifest: Manifest) -> None:
+    dead = prepared(tmp_path / "partial", manifest)
+    fill(dead)
+    claimed = dead.finish()
+    dead.close()
+    again = Partial(tmp_path / "partial", manifest)
+    assert again.prepare(b"document", strong=False) == len(FILES["sub/weights.bin"]) + len(FILES["run.sh"])
+    assert not claimed.exists()
+    assert contents(again.finish())["run.sh"] == FILES["run.sh"]
+    again.close()
+
+
+def test_of_two_claimed_trees_the_second_is_garbage(tmp_path: Path, manifest: Manifest) -> None:
+    first = prepared(tmp_path / "partial", manifest)
+    fill(first)
+    first.finish()
+    first.close()
+    (tmp_path / "partial" / "tree-zz").mkdir()
+    (tmp_path / "partial" / "tree-zz" / "old.bin").write_bytes(b"an older life")
+    again = prepared(tmp_path / "partial", manifest)
+    again.close()
+    assert sorted(path.name for path in (tmp_path / "partial").iterdir()) == ["bitmap", "manifest.jsonl", "tree"]

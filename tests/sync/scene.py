@@ -57,11 +57,11 @@ class Scene:
             script.chmod(0o755)
         return model
 
-    def push(self, tag: str, *, home: str = "publisher", force: bool = False, single_writer: bool | None = None,
-             on_event: Callable[[events.Event], None] | None = None) -> events.Finished:  # fmt: skip
+    def push(self, tag: str, *, home: str = "publisher", force: bool = False, as_is: bool = False,
+             single_writer: bool | None = None, on_event: Callable[[events.Event], None] | None = None) -> events.Finished:  # fmt: skip
         return asyncio.run(
             aio.push(
-                tag, force=force, single_writer=single_writer, settings=self.settings(home),
+                tag, force=force, as_is=as_is, single_writer=single_writer, settings=self.settings(home),
                 on_event=on_event or self.seen.append,
             )
         )  # fmt: skip

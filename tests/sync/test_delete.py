@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+from collections.abc import Callable
 
 import pytest
 
@@ -107,6 +108,41 @@ def test_what_was_pushed_again_since_it_was_looked_at_stays(scene: Scene) -> Non
     assert scene.pull("m:v1").tag == Tag("m", "v1")
 
 
+class Interfering(DirectoryRemote):
+    """Something happens between the last look at a manifest and its delete."""
+
+    happens: Callable[[], object]
+
+    async def delete(self, key: str, **more: object) -> None:  # type: ignore[override]
+        if key == "models/m/v1.jsonl":
+            await asyncio.to_thread(self.happens)
+        await super().delete(key, **more)  # type: ignore[arg-type]
+
+
+def delete_while(scene: Scene, happens: Callable[[], object]) -> None:
+    async def main() -> None:
+        remote = Interfering(scene.root / "remote")
+        remote.happens = happens
+        (head,) = await deleting.versions(remote, Tag("m", "v1"), jobs=4)
+        await deleting.delete(remote, head, exclusive=True)
+
+    asyncio.run(main())
+
+
+def test_what_is_pushed_in_the_last_moment_stays(folder: Scene) -> None:
+    push(folder, "m:v1")
+    folder.create("m:v1", {"a.txt": b"another life"}, home="other")
+    with pytest.raises(Conflict, match="was replaced meanwhile"):
+        delete_while(folder, lambda: folder.push("m:v1", home="other", force=True))
+    assert tree_of(folder.pull("m:v1")) == tree_of(folder.store("other").get("m:v1"))
+
+
+def test_what_somebody_else_deletes_in_the_last_moment_is_deleted(folder: Scene) -> None:
+    push(folder, "m:v1")
+    delete_while(folder, lambda: folder.delete_object("models/m/v1.jsonl"))
+    assert folder.keys("files/") == []
+
+
 def test_a_version_whose_manifest_cannot_be_read_is_not_deleted(scene: Scene) -> None:
     push(scene, "m:v1")
     before = scene.keys("")
@@ -132,9 +168,9 @@ class Dying(DirectoryRemote):
 
     left = 0
 
-    async def delete(self, key: str) -> None:
+    async def delete(self, key: str, **more: object) -> None:  # type: ignore[override]
         self._count()
-        await super().delete(key)
+        await super().delete(key, **more)  # type: ignore[arg-type]
 
     async def write(self, key: str, *args: object, **more: object) -> str:  # type: ignore[override]
         self._count()

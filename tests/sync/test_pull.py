@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
 import shutil
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from bentosync import events
-from bentosync.errors import BentoMLException, Conflict
+from bentosync import aio, events
+from bentosync.errors import BentoMLException, Conflict, InvalidArgument
 from bentosync.settings import RemoteSettings
+from bentosync.tag import Tag
 from tests.blocks import content
 from tests.sync.scene import Scene, tree_of
 
@@ -44,6 +46,41 @@ def test_force_replaces_a_version_that_is_damaged_in_any_way(scene: Scene, damag
     with pytest.raises(BentoMLException):
         scene.pull("m:v1")
     assert tree_of(scene.pull("m:v1", force=True)) == tree_of(scene.store("publisher").get("m:v1"))
+
+
+@pytest.mark.parametrize("verify", ["off", "ful", ""])
+def test_what_is_no_strength_is_refused_and_nothing_is_pulled(scene: Scene, verify: str) -> None:
+    settings = scene.settings("consumer")
+    for call in (aio.pull, aio.checkout):
+        with pytest.raises(InvalidArgument, match="is not one of auto, full, strong"):
+            asyncio.run(call("m:v1", verify=verify, settings=settings))  # type: ignore[operator]
+    assert not scene.store("consumer").list()
+    scene.pull("m:v1")
+    with pytest.raises(InvalidArgument, match="is not one of full, strong"):
+        scene.store("consumer").check(Tag("m", "v1"), strength=verify)  # type: ignore[arg-type]
+    with pytest.raises(InvalidArgument, match="is not one of full, strong"):
+        asyncio.run(aio.repair("m:v1", strength=verify, settings=settings))  # type: ignore[arg-type]
+
+
+def test_a_pin_says_which_content_is_meant_whatever_was_seen_before(scene: Scene) -> None:
+    scene.pull("m:v1")
+    scene.store("consumer").delete("m:v1")
+    scene.create("m:v1", {"a.bin": content(2, 100_000)}, home="other")
+    pin = scene.push("m:v1", home="other", force=True).digest
+    with pytest.raises(Conflict, match="first saw"):
+        scene.pull("m:v1")
+    assert tree_of(scene.pull(f"m:v1@{pin}")) == tree_of(scene.store("other").get("m:v1"))
+    scene.store("consumer").delete("m:v1")
+    scene.pull("m:v1")
+
+
+def test_a_pin_replaces_nothing_that_is_in_the_store(scene: Scene) -> None:
+    old = tree_of(scene.pull("m:v1"))
+    scene.create("m:v1", {"a.bin": content(2, 100_000)}, home="other")
+    pin = scene.push("m:v1", home="other", force=True).digest
+    with pytest.raises(Conflict, match="has other content"):
+        scene.pull(f"m:v1@{pin}")
+    assert tree_of(scene.store("consumer").get("m:v1")) == old
 
 
 def arrive(scene: Scene, source: str) -> Callable[[events.Event], None]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import TypeAlias, cast
@@ -10,6 +11,7 @@ from typing import TypeAlias, cast
 import pytest
 
 from bentosync import aio
+from bentosync.errors import Conflict, IntegrityError, NetworkError, UnsafeInput
 from bentosync.events import Finished
 from bentosync.remote import keys
 from bentosync.remote.contract import Remote
@@ -167,3 +169,129 @@ def test_a_manifest_that_arrives_after_its_pushers_death_keeps_its_files(scene: 
 
     on_remote(scene, scenario)
     assert_published(scene, scene.finished())
+
+
+# --- what a forced push may replace -----------------------------------------------------------------------------------
+
+
+def rival(scene: Scene) -> bytes:
+    """Other content of `m:v1` is on the remote; its manifest."""
+    scene.create("m:v1", OTHER, home="rival")
+    scene.push("m:v1", home="rival")
+    return scene.read_object(keys.manifest_key(TAG))
+
+
+def edit(path: Path) -> None:
+    path.write_bytes(path.read_bytes() + b"more")
+
+
+def rot(path: Path) -> None:
+    """As a bad disk does it: no time stamp tells."""
+    before = path.stat()
+    with path.open("r+b") as file:
+        file.write(b"\x00")
+    os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
+
+
+@pytest.mark.parametrize("damage", [edit, rot])
+def test_a_damaged_version_replaces_nothing_unless_it_is_meant(scene: Scene, damage: Callable[[Path], None]) -> None:
+    published = rival(scene)
+    scene.create("m:v1", ONE)
+    damage(Path(scene.store("publisher").get(TAG).path, "b.bin"))
+    with pytest.raises(IntegrityError, match=r"b\.bin differs") as caught:
+        scene.push("m:v1", force=True)
+    assert "--repair" in str(caught.value.hint)
+    assert "--as-is" in str(caught.value.hint)
+    with pytest.raises(IntegrityError, match=r"b\.bin differs"):
+        asyncio.run(aio.plan_push("m:v1", force=True, settings=scene.settings("publisher")))
+    assert scene.read_object(keys.manifest_key(TAG)) == published
+    assert len({key.split("/")[2] for key in scene.keys("files/")}) == 1
+    assert not scene.keys("models/m/pushes/")
+    if damage is edit:
+        assert_published(scene, scene.push("m:v1", force=True, as_is=True))
+
+
+def test_an_undamaged_version_replaces_by_force(scene: Scene) -> None:
+    rival(scene)
+    scene.create("m:v1", ONE)
+    assert_published(scene, scene.push("m:v1", force=True))
+
+
+def test_a_broken_manifest_is_replaced_by_force_and_only_so(scene: Scene) -> None:
+    scene.create("m:v1", ONE)
+    scene.push("m:v1")
+    key = keys.manifest_key(TAG)
+    broken = bytearray(scene.read_object(key))
+    broken[300] ^= 1
+    scene.write_object(key, bytes(broken))
+    with pytest.raises(UnsafeInput) as caught:
+        scene.push("m:v1")
+    assert "--force" in str(caught.value.hint)
+    assert scene.read_object(key) == broken
+    finished = scene.push("m:v1", force=True)
+    pulled = scene.pull(f"m:v1@{finished.digest}")
+    assert tree_of(pulled) == tree_of(scene.store("publisher").get(TAG))
+
+
+def test_a_broken_manifest_that_somebody_repaired_meanwhile_is_not_replaced(scene: Scene) -> None:
+    scene.create("m:v1", ONE)
+    scene.write_object(keys.manifest_key(TAG), b"no manifest\n")
+
+    async def main(remote: Remote) -> None:
+        async def repair(call: Call) -> None:
+            await asyncio.to_thread(scene.create, "m:v1", OTHER, "rival")
+            await asyncio.to_thread(scene.push, "m:v1", home="rival", force=True)
+
+        with pytest.raises(Conflict, match="other content"):
+            await push_through(scene, Watched(remote, "write", is_manifest, repair), force=True)
+
+    on_remote(scene, main)
+    assert tree_of(scene.pull("m:v1")) == tree_of(scene.store("rival").get(TAG))
+
+
+# --- replies that never come ------------------------------------------------------------------------------------------
+
+
+class Deaf:
+    """A remote that does what it is told and never says so: writes of a manifest end in a broken connection."""
+
+    def __init__(self, inner: Remote, *, arrives: bool) -> None:
+        self._inner = inner
+        self._arrives = arrives
+
+    def __getattr__(self, name: str) -> object:
+        return getattr(self._inner, name)
+
+    async def write(self, key: str, *args: object, **more: object) -> str:
+        if not is_manifest(key):
+            return await self._inner.write(key, *args, **more)  # type: ignore[arg-type]
+        if self._arrives:
+            await self._inner.write(key, *args, **more)  # type: ignore[arg-type]
+        raise NetworkError("connection reset")
+
+
+@pytest.mark.parametrize("force", [False, True])
+def test_a_manifest_whose_every_reply_was_lost_is_looked_for_and_counts(scene: Scene, force: bool) -> None:
+    if force:
+        rival(scene)
+    scene.create("m:v1", ONE)
+    done: list[Finished] = []
+
+    async def main(remote: Remote) -> None:
+        done.append(await push_through(scene, Deaf(remote, arrives=True), force=force))
+
+    on_remote(scene, main)
+    assert_published(scene, done[0])
+
+
+def test_a_manifest_that_never_arrived_is_an_error_and_the_next_push_sends_nothing_twice(scene: Scene) -> None:
+    scene.create("m:v1", ONE)
+
+    async def main(remote: Remote) -> None:
+        with pytest.raises(NetworkError, match="connection reset"):
+            await push_through(scene, Deaf(remote, arrives=False))
+
+    on_remote(scene, main)
+    finished = scene.push("m:v1")
+    assert finished.moved_bytes == 0
+    assert_published(scene, finished)

@@ -127,7 +127,11 @@ def test_a_conflict_does_not_make_damage_the_truth(scene: Scene) -> None:
         with pytest.raises(Conflict):
             act()
         assert [found.path for found in scene.store("consumer").check(model, strength="full")] == ["model.bin"]
-    scene.push("m:v1", home="consumer", force=True)
+    published = scene.read_object("models/m/v1.jsonl")
+    with pytest.raises(IntegrityError, match=r"is not what it was when it was recorded \(model\.bin differs\)"):
+        scene.push("m:v1", home="consumer", force=True)
+    assert scene.read_object("models/m/v1.jsonl") == published
+    scene.push("m:v1", home="consumer", force=True, as_is=True)
     assert not scene.store("consumer").check(model, strength="full"), "what is published is the truth"
 
 

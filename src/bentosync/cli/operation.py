@@ -22,7 +22,7 @@ def watched(session: Session, start: Callable[[Observer], Coroutine[Any, Any, T]
 
     view = view_for(session)
     try:
-        outcome = run(ticking(start(view), view.tick), lambda: _farewell(session, view))
+        outcome = run(ticking(start(view), view.tick), lambda status: _farewell(session, view, status))
     finally:
         view.close()
     assert view.account.finished is not None, "every push and pull ends with Finished"
@@ -35,7 +35,7 @@ def quietly(session: Session, start: Callable[[Observer], Coroutine[Any, Any, T]
 
     view = view_for(session)
     try:
-        return run(start(view), lambda: session.say("Interrupted."))
+        return run(start(view), session.interrupted)
     finally:
         view.close()
 
@@ -86,7 +86,6 @@ def report(end: Finished, **more: Any) -> dict[str, Any]:
     return asdict(end) | more
 
 
-def _farewell(session: Session, view: View) -> None:
+def _farewell(session: Session, view: View, status: int) -> None:
     view.close()
-    at = f" at {view.paused_at}" if view.paused_at else ""
-    session.say(f"Paused{at}. Resume: {session.resume_command}")
+    session.interrupted(status, view.paused_at, resumable=True)

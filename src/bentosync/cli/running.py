@@ -35,8 +35,11 @@ async def ticking(operation: Coroutine[Any, Any, T], tick: Callable[[], None]) -
         return await operation
 
 
-def run(operation: Coroutine[Any, Any, T], farewell: Callable[[], None]) -> T:
-    """Run `operation` in an event loop of its own; a signal calls `farewell`, cancels, and raises `Interrupted`."""
+def run(operation: Coroutine[Any, Any, T], farewell: Callable[[int], None]) -> T:
+    """Run `operation` in an event loop of its own.
+
+    A signal calls `farewell` with the exit status, cancels, and raises `Interrupted`.
+    """
     stop = _Stop(farewell)
     before = {signum: signal.signal(signum, stop.signalled) for signum in SIGNALS}
     try:
@@ -51,24 +54,24 @@ def run(operation: Coroutine[Any, Any, T], farewell: Callable[[], None]) -> T:
 class _Stop:
     """One pending stop request: from the signal handler to the task that is cancelled."""
 
-    def __init__(self, farewell: Callable[[], None]) -> None:
+    def __init__(self, farewell: Callable[[int], None]) -> None:
         self._farewell = farewell
         self._signum: int | None = None
         self._deadline: threading.Timer | None = None
-        self._wake: Callable[[], object] | None = None
+        self._wake: Callable[[int], object] | None = None
 
     async def watch(self, operation: Coroutine[Any, Any, T]) -> T:
         task = asyncio.current_task()
         loop = asyncio.get_running_loop()
         assert task is not None
 
-        def stop() -> None:
-            self._farewell()
+        def stop(status: int) -> None:
+            self._farewell(status)
             task.cancel()
 
         # A handler may run between any two bytecodes, in the middle of a write to stderr too: so it only leaves a
         # note, and the loop says the farewell.
-        self._wake = lambda: loop.call_soon_threadsafe(stop)
+        self._wake = lambda status: loop.call_soon_threadsafe(stop, status)
         try:
             return await operation
         except BaseException:
@@ -84,7 +87,7 @@ class _Stop:
         self._deadline = threading.Timer(GRACE_SECONDS, quit_now, (128 + signum,))
         self._deadline.daemon = True
         self._deadline.start()
-        self._wake()
+        self._wake(128 + signum)
 
     def settle(self) -> None:
         """The loop is closed: nobody is waited for any more."""

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from bentosync.redaction import without_secrets
 from bentosync.settings import ProgressMode, RemoteSettings, Resolved, Settings, choose_remote, resolve, terminal
 
 if TYPE_CHECKING:
@@ -103,7 +104,21 @@ class Session:
     def say(self, text: str = "") -> None:
         """A line for the person at the terminal."""
         if not self.quiet and not self.lines_are_json:
-            click.echo(text, err=True)
+            click.echo(without_secrets(text), err=True)
+
+    def interrupted(self, status: int, paused_at: str | None = None, *, resumable: bool = False) -> None:
+        """The last words of an operation that a signal stopped: prose, or for a program one more `error` event."""
+        resume = self.resume_command if resumable else None
+        if self.json or self.lines_are_json:
+            message = f"stopped at {paused_at}" if paused_at else "stopped"
+            event = {"v": 1, "event": "error", "code": "INTERRUPTED", "message": message,
+                     "try": [resume] if resume else [], "exit": status}  # fmt: skip
+            click.echo(without_secrets(json.dumps(event, ensure_ascii=False)), err=True)
+        elif resume is None:
+            self.say("Interrupted.")
+        else:
+            at = f" at {paused_at}" if paused_at else ""
+            self.say(f"Paused{at}. Resume: {resume}")
 
     def result(self, text: str) -> None:
         """A line of the result."""
@@ -118,7 +133,7 @@ class _StderrHandler(logging.Handler):
     """Writes to whatever `sys.stderr` is at the moment; a handler that keeps the stream outlives a redirection."""
 
     def emit(self, record: logging.LogRecord) -> None:
-        click.echo(f"{record.levelname.lower()}: {record.getMessage()}", file=sys.stderr)
+        click.echo(without_secrets(f"{record.levelname.lower()}: {record.getMessage()}"), file=sys.stderr)
 
 
 def session_of(context: click.Context) -> Session:

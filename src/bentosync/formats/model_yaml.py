@@ -15,7 +15,7 @@ from datetime import UTC, datetime
 from types import ModuleType
 from typing import IO, Any
 
-from bentosync.errors import BentoMLException, InvalidModel, InvalidTag
+from bentosync.errors import BentoMLException, InvalidModel, InvalidTag, UnsafeInput
 from bentosync.formats.metadata import normalized_labels, normalized_metadata
 from bentosync.tag import Tag
 
@@ -268,24 +268,24 @@ def loads(data: bytes) -> ModelInfo:
     """What a model.yaml says. Unknown keys are ignored, as BentoML does.
 
     Raises:
-        BentoMLException: It is not YAML, not a mapping, lacks a key, or holds a value of the wrong kind.
+        UnsafeInput: It is not YAML, not a mapping, lacks a key, or holds a value of the wrong kind.
     """
     from bentosync.formats import bounded_yaml
 
     try:
         content = bounded_yaml.load(data, bytes_max=BYTES_MAX)
     except ValueError as error:
-        raise BentoMLException(f"malformed {FILE_NAME}: {error}") from error
+        raise UnsafeInput(f"malformed {FILE_NAME}: {error}") from error
     if not isinstance(content, dict):
-        raise BentoMLException(f"malformed {FILE_NAME}")
+        raise UnsafeInput(f"malformed {FILE_NAME}")
     try:
         return _info(content)
     except KeyError as error:
-        raise BentoMLException(f"malformed {FILE_NAME}: it lacks {str(error.args[0])!r}") from None
+        raise UnsafeInput(f"malformed {FILE_NAME}: it lacks {str(error.args[0])!r}") from None
     except InvalidTag as error:
-        raise BentoMLException(f"malformed {FILE_NAME}: {error.message}") from None
+        raise UnsafeInput(f"malformed {FILE_NAME}: {error.message}") from None
     except (InvalidModel, TypeError, ValueError, AttributeError) as error:
-        raise BentoMLException(f"malformed {FILE_NAME}: {str(error)[:300]}") from error
+        raise UnsafeInput(f"malformed {FILE_NAME}: {str(error)[:300]}") from error
 
 
 def _info(content: dict[Any, Any]) -> ModelInfo:

@@ -14,13 +14,14 @@ warns once if the file did change.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
+from bentosync import cpus
 from bentosync.errors import IntegrityError, InvalidArgument
+from bentosync.loader.cache import Cache
 from bentosync.loader.checkpoint import Checkpoint
 from bentosync.loader.device import Backend, backend_for, parse_device, why_no_cuda
 from bentosync.loader.filesystem import is_network
@@ -45,14 +46,14 @@ class Opening:
     verified: Verified
     options: Options
     sizes: Sizing | None = None
+    cache: Cache = field(default_factory=lambda: Cache("none", "none"))
 
     def sizing(self, *, direct: bool) -> Sizing:
         """Numbers for a staged load of this model."""
         if self.sizes is not None:
             return self.sizes
         strength = next((proof.strength for proof in self.proofs.values()), None)
-        cpus = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-        return sizing(to_device=self.backend.name != "cpu", direct=direct, strength=strength, cpus=cpus)
+        return sizing(to_device=self.backend.name != "cpu", direct=direct, strength=strength, cpus=cpus.usable())
 
     def close(self) -> None:
         """Close every file."""
@@ -69,7 +70,7 @@ def open_model(
         UnsafeInput: A header or index is malformed.
         InvalidArgument: The device, or (with `strict`) a CUDA device that is not there; verify without a record.
     """
-    chosen = backend or _backend(asked)
+    chosen = backend or chosen_backend(asked)
     checkpoint = Checkpoint(resolved.path)
     try:
         proving = asked.verify in ("full", "strong") or (asked.verify == "auto" and _in_doubt(resolved, checkpoint))
@@ -82,7 +83,8 @@ def open_model(
     return Opening(resolved.label, checkpoint, chosen, mapped, proofs, verified, asked, sizes)
 
 
-def _backend(asked: Options) -> Backend:
+def chosen_backend(asked: Options) -> Backend:
+    """The device that was asked for, or the CPU with a warning. Raises `InvalidArgument` if `strict` forbids that."""
     device = parse_device(asked.device)
     reason = why_no_cuda(device) if device.type == "cuda" else None
     if reason is None:

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TypeVar
 
-from bentosync.errors import BentoMLException, InvalidTag, NotFound
+from bentosync.errors import BentoMLException, IntegrityError, InvalidTag, NotFound
 from bentosync.store import latest
 from bentosync.store.layout import SWAP, Layout
 from bentosync.store.model import Model
@@ -151,7 +151,7 @@ class Catalog:
 def _of(tag: Tag, item: Item, layout: Layout) -> Item:
     """Refuse a folder that holds another version: what is deleted or pushed by its tag would be another folder."""
     if item.tag != tag:
-        raise BentoMLException(
+        raise IntegrityError(
             f"{layout.version_dir(tag)} holds {item.tag} by its model.yaml",
             hint="rename the folder, or correct name and version in model.yaml",
         )

@@ -8,8 +8,10 @@ Format: docs/formats/local-state.md.
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
+import secrets
 import shutil
 from collections.abc import Callable, Iterator, Set
 from dataclasses import dataclass
@@ -24,6 +26,8 @@ from bentosync.store.tree import reflink
 
 _MAGIC = b"bsbmap1\n"
 _LEAF_BLOCKS = LEAF_BYTES // BLOCK_BYTES
+_CLAIMED = "tree-"
+"""What the names of finished trees start with that are about to be published."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +59,10 @@ class PartialFile:
             written += os.pwrite(fd, data[written:], offset + written)
         self.note(offset, len(data))
 
+    def vouch(self, offset: int, size: int) -> None:
+        """Say that blocks that were claimed when the partial was opened have been read and proven since."""
+        self._partial.trust(self._first_bit + offset // BLOCK_BYTES, -(-size // BLOCK_BYTES))
+
     def note(self, offset: int, size: int) -> None:
         """Claim blocks that somebody else proved and wrote; edges as for `write`."""
         self._partial.mark(self._first_bit + offset // BLOCK_BYTES, -(-size // BLOCK_BYTES))
@@ -82,7 +90,7 @@ class PartialFile:
         return Span(start, min(end, self.entry.size) - start)
 
     def reprove(self, *, strong: bool) -> int:
-        """Hash every claimed block again and drop the claims that do not hold; return the bytes that do.
+        """Hash claimed blocks that nobody proved since opening; drop the claims that do not hold; return what does.
 
         With `strong`, leaves whose blocks all hold must match their BLAKE3 as well.
         """
@@ -115,6 +123,7 @@ class PartialFile:
             return False
         os.ftruncate(fd, self.entry.size)
         self._partial.mark(self._first_bit, self.blocks)
+        self._partial.doubt(self._first_bit, self.blocks)
         return True
 
     def _adopt_leaf(self, fd: int, source: int, leaf: int, buffer: memoryview, strong: bool) -> int:
@@ -141,8 +150,8 @@ class PartialFile:
     def _reprove_leaf(self, fd: int, leaf: int, buffer: memoryview, strong: bool) -> int:
         blocks = self._blocks_of(leaf)
         claimed = [block for block in blocks if self.has(block)]
-        if not claimed:
-            return 0
+        if not any(self._partial.doubts(self._first_bit + block) for block in claimed):
+            return sum(min(BLOCK_BYTES, self.entry.size - block * BLOCK_BYTES) for block in claimed)
         data = buffer[: os.preadv(fd, [buffer], leaf * LEAF_BYTES)]
         held = {block: self._block_of(data, block) for block in claimed}
         kept = [block for block in claimed if xxhash.xxh3_64_digest(held[block]) == self.entry.block_digest(block)]
@@ -151,6 +160,7 @@ class PartialFile:
         for block in claimed:
             if block not in kept:
                 self._partial.clear(self._first_bit + block)
+            self._partial.trust(self._first_bit + block, 1)
         return sum(len(held[block]) for block in kept)
 
     @staticmethod
@@ -177,6 +187,7 @@ class Partial:
             file for file in laid_out if chosen is None or file.entry.path in chosen
         )
         self._bits = bytearray(sum(file.blocks for file in laid_out) // 8 + 1)
+        self._doubted = bytearray(len(self._bits))
         self._bitmap_fd = -1
         self._tree_fd = -1
 
@@ -189,13 +200,24 @@ class Partial:
                 yield file
 
     def prepare(self, document: bytes, *, strong: bool) -> int:
-        """Create or reopen the partial on disk; return the bytes that need not move (proven as `reprove` says).
+        """Open the partial if it is not open, and prove what it claims; return the bytes that need not move.
 
         Blocks for seconds when gigabytes are claimed: call it from a thread.
 
         Raises:
+            OSError: As `open`.
+        """
+        if self._tree_fd < 0:
+            self.open(document)
+        return sum(file.reprove(strong=strong) for file in self.files)
+
+    def open(self, document: bytes) -> None:
+        """Create or reopen the partial on disk; its claims are doubted until somebody proves them.
+
+        Raises:
             OSError: The disk is full (files are allocated at full size first) or not writable.
         """
+        self._reclaim()
         self.tree.mkdir(parents=True, exist_ok=True)
         self._tree_fd = os.open(self.tree, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         (self.root / "manifest.jsonl").write_bytes(document)
@@ -210,7 +232,22 @@ class Partial:
         else:
             os.ftruncate(self._bitmap_fd, 0)
             os.pwrite(self._bitmap_fd, _MAGIC + self._bits, 0)
-        return sum(file.reprove(strong=strong) for file in self.files)
+        self._doubted[:] = self._bits
+
+    def _reclaim(self) -> None:
+        """Take back a tree that was claimed by a process that died before it was published.
+
+        Where locks do nothing its claimer may live: it finds its name gone and publishes nothing. That is why garbage
+        is renamed before anything in it is removed.
+        """
+        for claimed in sorted(self.root.glob(f"{_CLAIMED}*")):
+            with contextlib.suppress(OSError):
+                os.rename(claimed, self.tree)  # fails if there is a tree again
+                continue
+            with contextlib.suppress(OSError):
+                garbage = self.root / f"gone-{secrets.token_hex(8)}"
+                os.rename(claimed, garbage)
+                shutil.rmtree(garbage, ignore_errors=True)
 
     def _remove_strangers(self) -> None:
         """Remove what the manifest does not name: a replacement killed half-way leaves the replaced version here."""
@@ -244,11 +281,26 @@ class Partial:
         return bool(self._bits[bit >> 3] & (1 << (bit & 7)))
 
     def mark(self, first: int, count: int) -> None:
-        """Claim `count` blocks, in memory and on disk."""
+        """Claim `count` proven blocks, in memory and on disk."""
         for bit in range(first, first + count):
             self._bits[bit >> 3] |= 1 << (bit & 7)
+        self.trust(first, count)
         low, high = first >> 3, (first + count - 1) >> 3
         os.pwrite(self._bitmap_fd, self._bits[low : high + 1], len(_MAGIC) + low)
+
+    def doubts(self, bit: int) -> bool:
+        """Whether a claim is older than this opening and nobody has proven it since."""
+        return bool(self._doubted[bit >> 3] & (1 << (bit & 7)))
+
+    def doubt(self, first: int, count: int) -> None:
+        """Have `count` blocks proven before they count."""
+        for bit in range(first, first + count):
+            self._doubted[bit >> 3] |= 1 << (bit & 7)
+
+    def trust(self, first: int, count: int) -> None:
+        """`count` blocks were proven."""
+        for bit in range(first, first + count):
+            self._doubted[bit >> 3] &= ~(1 << (bit & 7))
 
     def clear(self, bit: int) -> None:
         """Take a claim back."""
@@ -257,6 +309,10 @@ class Partial:
 
     def finish(self) -> Path:
         """Add inline files, empty directories and modes; return the complete tree.
+
+        The tree of a whole version is claimed: it gets a name that nobody else has, so that what is published is what
+        was proven here, even where locks do nothing and another process fills and publishes the same partial. Some
+        files only stay where they are.
 
         Raises:
             IntegrityError: A block is still missing (a defect of the caller, checked because publishing trusts it).
@@ -269,15 +325,38 @@ class Partial:
             (self.tree / directory).mkdir(parents=True, exist_ok=True)
         for entry in self.entries:
             path = self.tree / entry.path
-            if entry.inline is not None:
+            if entry.inline is not None and not _holds(path, entry.inline):
                 path.parent.mkdir(parents=True, exist_ok=True)
                 path.write_bytes(entry.inline)
             mode = path.stat().st_mode
             if bool(mode & 0o100) != entry.executable:
                 path.chmod(mode ^ 0o100)
-        if not os.path.samestat(os.fstat(self._tree_fd), self.tree.stat()):
-            raise Conflict(f"{self.tree} is not the folder any more that was filled", hint="run the same command again")
-        return self.tree
+        return self._ours(self.tree) if self.chosen is not None else self._claim()
+
+    def _claim(self) -> Path:
+        claimed = self.root / f"{_CLAIMED}{secrets.token_hex(8)}"
+        try:
+            os.rename(self.tree, claimed)
+        except FileNotFoundError:
+            raise self._lost() from None
+        try:
+            return self._ours(claimed)
+        except Conflict:
+            with contextlib.suppress(OSError):
+                os.rename(claimed, self.tree)  # a third process is filling it
+            raise
+
+    def _ours(self, tree: Path) -> Path:
+        try:
+            same = os.path.samestat(os.fstat(self._tree_fd), tree.stat())
+        except FileNotFoundError:
+            same = False
+        if not same:
+            raise self._lost()
+        return tree
+
+    def _lost(self) -> Conflict:
+        return Conflict(f"{self.tree} is not the folder any more that was filled", hint="run the same command again")
 
     def close(self) -> None:
         """Let go of bitmap and tree. Idempotent."""
@@ -285,6 +364,14 @@ class Partial:
             if fd >= 0:
                 os.close(fd)
         self._bitmap_fd = self._tree_fd = -1
+
+
+def _holds(path: Path, data: bytes) -> bool:
+    """Whether a file is there already: writing it again would empty it for a moment under another process's eyes."""
+    try:
+        return path.stat().st_size == len(data) and path.read_bytes() == data
+    except OSError:
+        return False
 
 
 def _parents(path: str) -> Iterator[str]:

@@ -10,9 +10,9 @@ import os
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Literal, get_args
 
-from bentosync.errors import IntegrityError
+from bentosync.errors import IntegrityError, InvalidArgument
 from bentosync.formats.digester import FileDigester
 from bentosync.formats.model_yaml import ModelInfo
 from bentosync.manifest import build
@@ -50,6 +50,12 @@ class Described:
 
 def silent(count: int) -> None:
     """The progress that watches nothing."""
+
+
+def check_strength(strength: str) -> None:
+    """Refuse what is no strength. Raises `InvalidArgument`."""
+    if strength not in get_args(Strength):
+        raise InvalidArgument(f"strength={strength!r} is not one of {', '.join(get_args(Strength))}")
 
 
 def describe(
@@ -135,9 +141,11 @@ def check(
     """Every way in which a tree differs from its manifest, and the stamps of the files that do not.
 
     Raises:
+        InvalidArgument: `strength` is none.
         InvalidModel: The tree holds links or special files.
         LocalIOError: A file cannot be read.
     """
+    check_strength(strength)
     listing = tree.scan(root)
     present = {file.path: file for file in listing.files}
     damages: list[Damage] = []

@@ -20,7 +20,7 @@ from bentosync.store.partial import Partial
 from bentosync.store.seen import Seen
 from bentosync.store.store import Store
 from bentosync.sync.assembly import Assembly
-from bentosync.sync.pull import Verify, pull
+from bentosync.sync.pull import Verify, check_verify, pull
 from bentosync.sync.resolve import Resolved, resolve
 from bentosync.sync.selection import Selection
 from bentosync.sync.turn import turn
@@ -58,6 +58,7 @@ async def checkout(
         Conflict: The folder holds other bytes under the same name, or as `pull`; `force` replaces them.
         IntegrityError, AuthError, NetworkError, NoSpace, LocalIOError: As `pull`.
     """
+    check_verify(verify)
     found = await resolve(remote, reference)
     chosen = selection.of(found.manifest)
     entries = [entry for entry in found.manifest.files if entry.path in chosen]
@@ -68,7 +69,9 @@ async def checkout(
     else:
         strong = verify == "strong" or reference.pin is not None
         async with turn(store, found.tag, seconds=settings.lock_seconds, observer=watch):
-            source, finished, complete = await _some(store, remote, found, chosen, settings, watch, strong=strong)
+            source, finished, complete = await _some(
+                store, remote, found, chosen, settings, watch, strong=strong, pinned=reference.pin is not None
+            )
     if to is None:
         return CheckedOut(found.tag, source, complete, finished, None)
     try:
@@ -87,12 +90,14 @@ async def _some(
     watch: Watch,
     *,
     strong: bool,
+    pinned: bool,
 ) -> tuple[Path, Finished, bool]:
     """The tree that holds the chosen files: the version's if the store has it, else its partial's."""
     url, pin = remote.properties.url, found.manifest.pin
     seen = Seen(store.layout.state)
     place = await remote.place()
-    seen.check(place, found.tag, pin)
+    if not pinned:
+        seen.check(place, found.tag, pin)
     total = sum(entry.size for entry in found.manifest.files if entry.path in chosen)
     present = store.find(found.tag)
     if present is not None:

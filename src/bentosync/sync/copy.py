@@ -72,7 +72,8 @@ class _Copy:
     async def run(self, *, owner: str, force: bool, single_writer: bool) -> Finished:
         manifest = self._found.manifest
         publication = Publication(self._target, self._tag, self._taken)
-        existing = await publication.existing()
+        standing = await publication.standing(force=force)
+        existing = standing.version if standing else None
         if existing is not None and existing.manifest.digest == manifest.digest:
             return await self._up_to_date(publication)
         if existing is not None and not force:
@@ -80,12 +81,12 @@ class _Copy:
         publication.exclusive = await exclusive(self._target, single_writer=single_writer, observer=self._watch)
         claimed = await claim(
             self._target, self._tag, tuple((entry.path, entry.size) for entry in manifest.files),
-            owner=owner, exclusive=publication.exclusive, published=existing.envelope.push_id if existing else None,
+            owner=owner, exclusive=publication.exclusive, published=standing.push_id if standing else None,
         )  # fmt: skip
         async with engine.alongside(claimed.keep_alive()):
             tally = await self._carry(claimed, exclusive=publication.exclusive)
         self._watch.phase(str(self._tag), "commit")
-        pin = await publication.publish(manifest, claimed, existing)
+        pin = await publication.publish(manifest, claimed, standing)
         if pin != manifest.pin:
             raise Conflict(f"{self._tag} was pushed to {self._target.properties.url} meanwhile, as {pin}")
         return self._watch.finish("done", pin, moved=tally.sent, reused=tally.reused)

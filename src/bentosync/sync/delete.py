@@ -48,12 +48,26 @@ async def delete(remote: Remote, head: Head, *, exclusive: bool) -> None:
         Conflict: It was pushed again with other content since `head` was read; nothing was removed.
     """
     key = keys.manifest_key(head.tag)
+    replaced = Conflict(f"{head.tag} on {remote.properties.url} was replaced meanwhile", hint="look at it again first")
     now = await remote.stat(key)
     if now.etag != head.etag:
-        raise Conflict(f"{head.tag} on {remote.properties.url} was replaced meanwhile", hint="look at it again first")
+        raise replaced
     await _look_elsewhere(remote, head.tag, exclusive=exclusive)
-    await remote.delete(key)
+    try:
+        await remote.delete(key, condition=IfMatch(head.etag) if exclusive else None)
+    except Conflict:
+        if await _is_there(remote, key):
+            raise replaced from None
+        # Gone: by this very delete, whose first reply was lost, or by somebody else's.
     await remove_push(remote, head.tag, head.envelope.push_id)
+
+
+async def _is_there(remote: Remote, key: str) -> bool:
+    try:
+        await remote.stat(key)
+    except NotFound:
+        return False
+    return True
 
 
 async def remove_push(remote: Remote, tag: Tag, push_id: str) -> None:

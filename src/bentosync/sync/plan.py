@@ -6,13 +6,14 @@ from dataclasses import dataclass
 from typing import Literal
 
 from bentosync.blocking import in_thread
-from bentosync.errors import Conflict, NotFound
+from bentosync.errors import Conflict, NotFound, UnsafeInput
 from bentosync.manifest.values import BLOCK_BYTES, Manifest
 from bentosync.remote.contract import Remote
 from bentosync.store.model import Model
 from bentosync.store.partial import Partial
 from bentosync.store.seen import Seen
 from bentosync.store.store import Store
+from bentosync.sync.replacement import require_undamaged
 from bentosync.sync.resolve import fetch, resolve
 from bentosync.sync.selection import Selection
 from bentosync.tag import Reference
@@ -59,7 +60,7 @@ async def plan_pull(
     """
     found = await resolve(remote, reference)
     url, tag = remote.properties.url, found.tag
-    if not force:
+    if not force and reference.pin is None:
         Seen(store.layout.state).check(await remote.place(), tag, found.manifest.pin)
     chosen = selection.of(found.manifest)
     present = store.find(tag)
@@ -78,19 +79,25 @@ async def plan_pull(
     return Plan("pull", str(tag), url, found.manifest.pin, tuple(files))
 
 
-async def plan_push(store: Store, remote: Remote, model: Model, *, force: bool = False) -> Plan:
+async def plan_push(store: Store, remote: Remote, model: Model, *, force: bool = False, as_is: bool = False) -> Plan:
     """What pushing would send; the files are digested if they are not known, as for a push.
 
     Raises:
         Conflict: The remote holds other content under that name and `force` is not set.
+        IntegrityError: As the push would.
     """
     url, tag = remote.properties.url, model.tag
     mine = await in_thread(store.describe, model)
     every = frozenset(entry.path for entry in mine.files)
+    existing, broken = None, False
     try:
         existing = await fetch(remote, tag, Reference(tag.name, tag.version, None))
     except NotFound:
-        existing = None
+        pass
+    except UnsafeInput:
+        if not force:
+            raise
+        broken = True
     if existing is not None and existing.manifest.card.content == mine.card.content:
         return Plan("push", str(tag), url, mine.pin, _unmoved(mine, every))
     if existing is not None and not force:
@@ -98,6 +105,9 @@ async def plan_push(store: Store, remote: Remote, model: Model, *, force: bool =
             f"{tag} exists on {url} with other content ({existing.manifest.pin})",
             hint=f"push it under another version, or replace it: bentosync push {tag} --force",
         )
+    if (existing is not None or broken) and not as_is:
+        there = existing.manifest.pin if existing else "the broken manifest"
+        await in_thread(require_undamaged, store, tag, there=f"{there} on {url}")
     return Plan(
         "push", str(tag), url, mine.pin, tuple(FilePlan(entry.path, entry.size, entry.size) for entry in mine.files)
     )

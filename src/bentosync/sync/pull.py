@@ -10,10 +10,10 @@ import os
 import shutil
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Literal
+from typing import Literal, get_args
 
 from bentosync.blocking import in_thread
-from bentosync.errors import BentoMLException, Conflict, NotFound, from_os_error
+from bentosync.errors import BentoMLException, Conflict, InvalidArgument, NotFound, from_os_error
 from bentosync.events import Finished
 from bentosync.manifest.values import Manifest
 from bentosync.remote.contract import Remote
@@ -29,7 +29,7 @@ from bentosync.sync.turn import turn
 from bentosync.sync.watch import Watch
 from bentosync.tag import Reference
 
-Verify = Literal["off", "auto", "full", "strong"]
+Verify = Literal["auto", "full", "strong"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,16 +56,19 @@ async def pull(
 
     Raises:
         NotFound: The remote has no such version.
+        InvalidArgument: `verify` is no strength of a pull.
         Conflict: The store holds other content under that name and `force` is not set, or the remote's manifest is not
-            the one seen before.
+            the one seen before (a pin says that it is meant).
         IntegrityError: Bytes kept arriving wrong, or a pin does not match.
         NoSpace, LocalIOError: The disk is full or refuses.
     """
+    check_verify(verify)
     watch.phase(reference.name, "resolve")
     found = await resolve(remote, reference)
     place = await remote.place()
     seen = Seen(store.layout.state)
-    if not force:
+    # Who names the content by its pin has said which one is meant.
+    if not force and reference.pin is None:
         seen.check(place, found.tag, found.manifest.pin)
     async with turn(store, found.tag, seconds=settings.lock_seconds, observer=watch):
         job = _Pull(store, remote, found, settings, watch, strong=verify == "strong" or reference.pin is not None)
@@ -75,12 +78,50 @@ async def pull(
     return pulled
 
 
+async def complete(
+    store: Store,
+    remote: Remote,
+    found: Resolved,
+    partial: Partial,
+    *,
+    settings: Settings,
+    watch: Watch,
+    strong: bool,
+) -> Pulled:
+    """Fetch what an open partial still lacks and publish it, as `pull` does; the caller has had its turn all along.
+
+    Raises:
+        Conflict: The store meanwhile holds other content under that name.
+        IntegrityError, NetworkError, NoSpace, LocalIOError: As `pull`.
+    """
+    pulled = await _Pull(store, remote, found, settings, watch, strong=strong, partial=partial).run(force=False)
+    Seen(store.layout.state).remember(await remote.place(), found.tag, found.manifest.pin)
+    store.used(found.tag)
+    return pulled
+
+
+def check_verify(verify: str) -> None:
+    """Refuse what is no strength of a pull. Raises `InvalidArgument`."""
+    if verify not in get_args(Verify):
+        hint = "every byte that crosses a network is checked; leave verify at auto" if verify == "off" else None
+        raise InvalidArgument(f"verify={verify!r} is not one of {', '.join(get_args(Verify))}", hint=hint)
+
+
 class _Pull:
     """One pull whose manifest is known and whose turn it is."""
 
     def __init__(
-        self, store: Store, remote: Remote, found: Resolved, settings: Settings, watch: Watch, *, strong: bool
+        self,
+        store: Store,
+        remote: Remote,
+        found: Resolved,
+        settings: Settings,
+        watch: Watch,
+        *,
+        strong: bool,
+        partial: Partial | None = None,
     ) -> None:
+        self._partial = partial
         self._store = store
         self._remote = remote
         self._found = found
@@ -140,7 +181,7 @@ class _Pull:
         return Pulled(present, finished)
 
     async def _fetch(self, *, replace: bool) -> Pulled:
-        partial = Partial(self._store.layout.partial_dir(self._manifest.digest), self._manifest)
+        partial = self._partial or Partial(self._store.layout.partial_dir(self._manifest.digest), self._manifest)
         assembly = Assembly(
             self._store, self._remote, self._found, settings=self._settings, watch=self._watch, strong=self._strong
         )

@@ -24,7 +24,8 @@ from bentosync.store.tree import Tree, scan
 from bentosync.sync import pointer
 from bentosync.sync.claim import Claim, claim
 from bentosync.sync.documents import Pointer
-from bentosync.sync.publication import Publication
+from bentosync.sync.publication import Publication, Standing
+from bentosync.sync.replacement import require_undamaged
 from bentosync.sync.resolve import Resolved
 from bentosync.sync.turn import turn
 from bentosync.sync.watch import Watch
@@ -40,19 +41,26 @@ async def push(
     settings: Settings,
     watch: Watch,
     force: bool = False,
+    as_is: bool = False,
     single_writer: bool = False,
 ) -> Finished:
     """Publish a local version on `remote`.
 
+    With `force` it replaces other content there, if its own files are what they were when they were recorded, or
+    `as_is` says that the changes are meant.
+
     Raises:
         Conflict: The remote holds other content under that name and `force` is not set, or another push won.
-        IntegrityError: A file changed while it was read; nothing is published.
+        IntegrityError: A file changed while it was read, or since it was recorded and `as_is` is not set; nothing is
+            published.
+        UnsafeInput: What stands under the version's name is no manifest, and `force` is not set.
         InvalidArgument: The remote ignores conditional writes and `single_writer` is not set.
         LocalIOError: A file cannot be read.
     """
     async with turn(store, model.tag, seconds=settings.lock_seconds, observer=watch):
         try:
-            return await _Push(store, remote, model, settings, watch).run(force=force, single_writer=single_writer)
+            job = _Push(store, remote, model, settings, watch)
+            return await job.run(force=force, as_is=as_is, single_writer=single_writer)
         except OSError as error:
             raise from_os_error(error, f"pushing {model.tag}") from error
 
@@ -70,20 +78,24 @@ class _Push:
         self._watch = watch
         self._publication = Publication(remote, model.tag, self._taken)
 
-    async def run(self, *, force: bool, single_writer: bool) -> Finished:
+    async def run(self, *, force: bool, as_is: bool, single_writer: bool) -> Finished:
         self._watch.phase(str(self._tag), "check")
-        existing = await self._publication.existing()
+        standing = await self._publication.standing(force=force)
+        existing = standing.version if standing else None
         if existing is not None and await self._is_current(existing):
             if await self._is_whole(existing):
                 return await self._up_to_date(existing)
             self._watch(Warned(f"{self._tag} on {self._url} lacks some of its files: they are sent again"))
         elif existing is not None and not force:
             raise self._taken(existing)
+        elif standing is not None and not as_is:
+            there = existing.manifest.pin if existing else "the broken manifest"
+            await in_thread(require_undamaged, self._store, self._tag, there=f"{there} on {self._url}")
         self._publication.exclusive = await exclusive(self._remote, single_writer=single_writer, observer=self._watch)
         tree = await in_thread(scan, Path(self._model.path))
         paths.check_all((file.path for file in tree.files), tree.directories)
         files = tuple((file.path, file.size) for file in tree.files)
-        published = existing.envelope.push_id if existing else None
+        published = standing.push_id if standing else None
         claimed = await claim(
             self._remote, self._tag, files,
             owner=self._store.owner, exclusive=self._publication.exclusive, published=published, observer=self._watch,
@@ -91,7 +103,7 @@ class _Push:
         async with engine.alongside(claimed.keep_alive()):
             tally = await self._send(tree, claimed)
         manifest = await in_thread(self._store.remember, self._model, tally.digested, tree.directories)
-        return await self._publish(manifest, claimed, existing, tally)
+        return await self._publish(manifest, claimed, standing, tally)
 
     async def _is_current(self, existing: Resolved) -> bool:
         mine = await in_thread(self._store.describe, self._model)
@@ -173,9 +185,9 @@ class _Push:
         return {unfinished.key: unfinished async for unfinished in self._remote.list_uploads(prefix)}
 
     async def _publish(
-        self, manifest: Manifest, claimed: Claim, existing: Resolved | None, tally: upload.Tally
+        self, manifest: Manifest, claimed: Claim, standing: Standing | None, tally: upload.Tally
     ) -> Finished:
         self._watch.phase(str(self._tag), "commit")
-        pin = await self._publication.publish(manifest, claimed, existing)
+        pin = await self._publication.publish(manifest, claimed, standing)
         Seen(self._store.layout.state).remember(await self._remote.place(), self._tag, pin)
         return self._watch.finish("done", pin, moved=tally.sent, reused=tally.reused)

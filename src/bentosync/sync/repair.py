@@ -15,7 +15,7 @@ from bentosync.events import Finished
 from bentosync.remote.contract import Remote
 from bentosync.settings import Settings
 from bentosync.store.partial import Partial
-from bentosync.store.proof import Strength
+from bentosync.store.proof import Strength, check_strength
 from bentosync.store.record import Record
 from bentosync.store.store import Store
 from bentosync.sync.assembly import Assembly
@@ -36,6 +36,7 @@ async def repair(
         IntegrityError: The remote's bytes are damaged too.
         NoSpace, LocalIOError: The disk is full (the whole version is built again beside) or refuses.
     """
+    check_strength(strength)
     async with turn(store, tag, seconds=settings.lock_seconds, observer=watch):
         watch.phase(str(tag), "resolve")
         known = store.record(tag)

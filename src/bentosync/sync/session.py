@@ -7,6 +7,7 @@ from contextlib import asynccontextmanager
 
 from bentosync.errors import InvalidArgument
 from bentosync.events import Observer
+from bentosync.redaction import guard_log
 from bentosync.remote.contract import Remote
 from bentosync.remote.open import open_remote
 from bentosync.remote.retrying import Clock
@@ -37,6 +38,7 @@ async def opened_remote(
             f"{chosen.url} needs the network, and offline is set",
             hint="leave out --offline, or unset BENTOSYNC_OFFLINE",
         )
+    guard_log()
     remote = open_remote(
         chosen,
         settings.transfer,

@@ -61,15 +61,12 @@ def test_warnings_come_with_what_to_try_and_waiting_is_said() -> None:
     assert said == ["warning: odd\n  try: do this", "Waiting for another process that works on m:v1 (pid 7)"]
 
 
-def test_a_first_retry_is_only_said_when_verbose() -> None:
+def test_every_retry_is_said_the_first_one_too() -> None:
     said: list[str] = []
-    first, second = (events.Retried("GET k", "connection reset", attempt, 0.25) for attempt in (1, 2))
-    for verbose in (False, True):
-        view = PlainView(said.append, Clock(), verbose=verbose)
-        view(first)
-        view(second)
-    late = " ! GET k: connection reset; try 3 in 0.25s"
-    assert said == [late, " ! GET k: connection reset; try 2 in 0.25s", late]
+    view = PlainView(said.append, Clock())
+    for attempt in (1, 2):
+        view(events.Retried("GET k", "connection reset", attempt, 0.25))
+    assert said == [f" ! GET k: connection reset; try {attempt} in 0.25s" for attempt in (2, 3)]
 
 
 def test_json_lines_are_complete_and_progress_is_bounded_to_four_per_second() -> None:

@@ -74,6 +74,8 @@ def _put(call: Call, bucket: Bucket) -> Reply:
 
 
 def _delete(call: Call, bucket: Bucket) -> Reply:
+    if "if-match" in call.headers and (refusal := _unmet(call, bucket)):
+        return refusal
     bucket.objects.pop(call.key, None)
     return Reply(204, length=-1)
 

@@ -105,19 +105,16 @@ def _remotes(session: Session) -> Iterator[Finding]:
 
     remotes = session.settings.remotes
 
-    def farewell() -> None:
-        session.say("Interrupted.")
-
     if not remotes:
         yield Finding("remotes", "none configured")
     for name, remote in sorted(remotes.items()):
         if session.settings.offline and not remote.url.startswith("file:"):
             yield Finding("remote", f"{name}: {remote.url}: not asked (offline)")
             continue
-        known = run(facts(remote), farewell)
+        known = run(facts(remote), session.interrupted)
         how = "".join(f", {label} {value}" for label, value in known)
         try:
-            run(reach(remote, session.settings), farewell)
+            run(reach(remote, session.settings), session.interrupted)
         except Exception as error:
             failure = exits.diagnose(error)
             yield Finding("remote", f"{name}: {remote.url}{how}: {failure.code}: {failure.message}", ok=False)

@@ -121,7 +121,7 @@ def test(session: Session, name: str | None) -> None:
     from bentosync.cli.running import run
 
     chosen = session.chosen_remote(name)
-    found = run(probe(chosen, session.settings), lambda: session.say("Interrupted."))
+    found = run(probe(chosen, session.settings), session.interrupted)
     if session.json:
         session.document(found.as_document())
         return

@@ -31,12 +31,11 @@ ERASE = "\r\x1b[K"
 class BarView(View):
     """Progress as bars on `stream`, which is a terminal."""
 
-    def __init__(self, stream: TextIO, say: Say, clock: Callable[[], float], *, verbose: bool = False) -> None:
+    def __init__(self, stream: TextIO, say: Say, clock: Callable[[], float]) -> None:
         super().__init__(Account(clock))
         self._stream = stream
         self._say = say
         self._clock = clock
-        self._verbose = verbose
         self._appear_at = clock() + APPEAR_SECONDS
         self._next_draw = 0.0
         self._total: Any = None
@@ -45,7 +44,7 @@ class BarView(View):
 
     def show(self, event: events.Event) -> None:
         """Draw, if it is time to."""
-        if (text := remark(event, self._verbose)) is not None:
+        if (text := remark(event)) is not None:
             self._print(text)
         elif isinstance(event, events.Phase) and self._total is None:
             self._stream.write(f"{ERASE}{event.name} {event.tag} …")

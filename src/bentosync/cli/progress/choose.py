@@ -10,6 +10,7 @@ import click
 
 from bentosync.cli.progress.view import View
 from bentosync.cli.session import Session
+from bentosync.redaction import without_secrets
 from bentosync.settings import ProgressMode, TerminalSettings, terminal
 
 
@@ -30,7 +31,6 @@ def view_for(session: Session, clock: Callable[[], float] = time.monotonic) -> V
         is_terminal=sys.stderr.isatty(),
         environment=terminal(),
     )
-    verbose = bool(session.verbosity)
     if mode == "json":
         from bentosync.cli.progress.jsonlines import JsonView
 
@@ -38,11 +38,11 @@ def view_for(session: Session, clock: Callable[[], float] = time.monotonic) -> V
     if mode == "bar":
         from bentosync.cli.progress.bar import BarView
 
-        return BarView(sys.stderr, _to_stderr, clock, verbose=verbose)
+        return BarView(sys.stderr, _to_stderr, clock)
     if mode == "plain":
         from bentosync.cli.progress.plain import PlainView
 
-        return PlainView(session.say, clock, verbose=verbose)
+        return PlainView(session.say, clock)
     from bentosync.cli.progress.silent import SilentView
 
     return SilentView(session.say, clock)
@@ -50,6 +50,6 @@ def view_for(session: Session, clock: Callable[[], float] = time.monotonic) -> V
 
 def _to_stderr(text: str) -> None:
     try:
-        click.echo(text, err=True)
+        click.echo(without_secrets(text), err=True)
     except BrokenPipeError:
         return  # observers must not raise; the operation is worth more than its progress

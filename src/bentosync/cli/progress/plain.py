@@ -15,16 +15,15 @@ LINE_SECONDS = 10.0
 class PlainView(View):
     """Progress as plain lines through `say`."""
 
-    def __init__(self, say: Say, clock: Callable[[], float], *, verbose: bool = False) -> None:
+    def __init__(self, say: Say, clock: Callable[[], float]) -> None:
         super().__init__(Account(clock))
         self._say = say
         self._clock = clock
-        self._verbose = verbose
         self._last = clock()
 
     def show(self, event: events.Event) -> None:
         """One line, if it is worth one."""
-        if (text := remark(event, self._verbose)) is not None:
+        if (text := remark(event)) is not None:
             self._say(text)
         elif isinstance(event, events.Started) and event.reused_bytes < event.total_bytes:
             self._say(opening(event))

@@ -18,5 +18,5 @@ class SilentView(View):
 
     def show(self, event: events.Event) -> None:
         """Say `event` if it is a warning."""
-        if isinstance(event, events.Warned | events.Waiting) and (text := remark(event, False)) is not None:
+        if isinstance(event, events.Warned | events.Waiting) and (text := remark(event)) is not None:
             self._say(text)

@@ -58,14 +58,14 @@ def opening(event: events.Started) -> str:
     return f"{verb} {event.tag}{place}   {size}{reused}"
 
 
-def remark(event: events.Event, verbose: bool) -> str | None:
+def remark(event: events.Event) -> str | None:
     """What a person should read besides the progress itself, or None."""
     match event:
         case events.Warned(message=message, hint=hint):
             return f"warning: {message}" + (f"\n  try: {hint}" if hint else "")
         case events.Waiting(tag=tag, what=what):
             return f"Waiting for another process that works on {tag} ({what})"
-        case events.Retried(what=what, reason=reason, attempt=attempt, delay_seconds=delay) if verbose or attempt > 1:
+        case events.Retried(what=what, reason=reason, attempt=attempt, delay_seconds=delay):
             return f" ! {what}: {reason}; try {attempt + 1} in {amounts.duration(delay)}"
         case _:
             return None

@@ -9,12 +9,12 @@ from __future__ import annotations
 
 import bz2
 import lzma
-import os
 import zlib
 from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 
+from bentosync import cpus
 from bentosync.formats.archive.member import Bytes
 
 PIECE_BYTES = 16 << 20
@@ -27,7 +27,7 @@ Compress = Callable[[Bytes, bool], bytes]
 
 def cores() -> int:
     """How many threads compress here."""
-    return min(THREADS_MAX, len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1)
+    return min(THREADS_MAX, cpus.usable())
 
 
 def xz(piece: Bytes, last: bool) -> bytes:

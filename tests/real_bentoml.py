@@ -8,10 +8,11 @@ from __future__ import annotations
 import json
 import os
 import subprocess
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import pytest
+from tests.tally import skip_or_fail
 
 _REPOSITORY = Path(__file__).parents[1]
 _SECONDS_MAX = 90
@@ -30,18 +31,23 @@ def python() -> str:
     for candidate in (given, str(_REPOSITORY / ".venv-bentoml/bin/python")):
         if candidate and Path(candidate).is_file():
             return candidate
-    message = (
-        "BentoML is not here: python -m venv .venv-bentoml && .venv-bentoml/bin/pip install bentoml==1.4.39, "
-        "or set BENTOSYNC_TEST_BENTOML_PYTHON"
-    )
-    if os.environ.get("CI") == "true":
-        pytest.fail(message)
-    pytest.skip(message)
+    skip_or_fail("BentoML is not here: run scripts/install-bentoml, or set BENTOSYNC_TEST_BENTOML_PYTHON")
 
 
-def run(script: str, argument: Any = None, *, home: Path | None = None) -> Any:
-    """What `script` leaves in `result`."""
-    environment = {
+def with_bentosync() -> str:
+    """The same interpreter, if bentosync is installed there too, as scripts/install-bentoml does; else like `python`."""
+    interpreter = python()
+    done = subprocess.run([interpreter, "-c", "import bentosync, torch"], capture_output=True, text=True, check=False)
+    if done.returncode:
+        skip_or_fail(f"{interpreter} lacks bentosync or torch; scripts/install-bentoml installs them")
+    return interpreter
+
+
+def run(
+    script: str, argument: Any = None, *, home: Path | None = None, environ: Mapping[str, str] | None = None
+) -> Any:
+    """What `script` leaves in `result`; `environ` in the place of an environment made for `home`."""
+    environment = environ or {
         "PATH": os.environ.get("PATH", ""),
         "HOME": str(home or "/nonexistent"),
         "BENTOML_DO_NOT_TRACK": "True",

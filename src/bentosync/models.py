@@ -45,6 +45,13 @@ __all__ = [
 ]
 
 
+def __getattr__(name: str) -> Any:
+    # BentoML's own, for `from bentosync.models import HuggingFaceModel`: it knows no store.
+    if name == "HuggingFaceModel":
+        return service.sdk(name)
+    raise AttributeError(f"module '{__name__}' has no attribute {name!r}")
+
+
 def create(
     name: Tag | str,
     *,

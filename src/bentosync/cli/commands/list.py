@@ -31,7 +31,7 @@ def list_models(session: Session, name: str | None, labels: tuple[str, ...]) -> 
     from bentosync.cli.listing import digest_of, labelled, remote_document, remote_row, rows
 
     if session.elsewhere:
-        heads = [head for head in _on_remote(session, name) if labelled(head.card.labels, labels)]
+        heads = [head for head in _on_remote(session, name) if labelled(dict(head.card.labels), labels)]
         if session.json:
             session.document([remote_document(head) for head in heads])
             return

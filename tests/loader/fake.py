@@ -15,7 +15,7 @@ from typing import Any
 import torch
 
 from bentosync.errors import OutOfMemory
-from bentosync.loader.device import HostMemory, PinRefused, backend_for, pageable
+from bentosync.loader.device import Block, HostMemory, PinRefused, pageable
 
 POISON = 0xA5
 
@@ -38,7 +38,6 @@ class FakeDevice:
     name = "fake:0"
 
     def __init__(self, *, fail: dict[str, int] | None = None, on_copy: Callable[[], None] = lambda: None) -> None:
-        self._cpu = backend_for(torch.device("cpu"))
         self._fail = fail or {}
         self._on_copy = on_copy
         self._lock = threading.RLock()
@@ -48,15 +47,23 @@ class FakeDevice:
         self.blocks: list[weakref.ref[torch.UntypedStorage]] = []
         self.block_bytes: list[int] = []
         self.hosts: list[HostMemory] = []
+        self.kept = 0
+        self.attached: set[int] = set()
         self.most_alive_bytes = 0
 
-    def allocate(self, size: int) -> torch.Tensor:
+    def attach(self) -> None:
+        with self._lock:
+            self.attached.add(threading.get_ident())
+
+    def allocate(self, size: int) -> Block:
         with self._lock:
             if size and self._fails("allocate"):
                 raise OutOfMemory(f"fake:0 has no room for {size} bytes more")
-            block = self._cpu.allocate(size).fill_(POISON)
+            tensor = torch.full((size + 256,), POISON, dtype=torch.uint8)
+            start = -tensor.data_ptr() % 256
+            block = Block(tensor[start : start + size])
             if size:
-                self.blocks.append(weakref.ref(block.untyped_storage()))
+                self.blocks.append(weakref.ref(tensor.untyped_storage()))
                 self.block_bytes.append(size)
                 self.most_alive_bytes = max(self.most_alive_bytes, self.alive_bytes())
             return block
@@ -70,7 +77,12 @@ class FakeDevice:
             self.hosts.append(memory)
             return memory
 
-    def copy(self, target: torch.Tensor, target_offset: int, source: HostMemory, source_offset: int, size: int) -> None:
+    def release(self, memory: HostMemory, *, keep: bool) -> None:
+        with self._lock:
+            self.hosts.remove(memory)
+            self.kept += keep
+
+    def copy(self, target: Block, target_offset: int, source: HostMemory, source_offset: int, size: int) -> None:
         self._on_copy()
         with self._lock:
             if self._fails("copy"):
@@ -93,7 +105,10 @@ class FakeDevice:
     def run(self, until: int) -> None:
         with self._lock:
             while self.copied < until:
-                self._cpu.copy(*self._queue.pop(0))
+                target, target_offset, source, source_offset, size = self._queue.pop(0)
+                target.tensor[target_offset : target_offset + size] = source.tensor[
+                    source_offset : source_offset + size
+                ]
                 self.copied += 1
 
     def alive_bytes(self) -> int:

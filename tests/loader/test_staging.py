@@ -38,7 +38,7 @@ def test_a_slot_whose_copy_is_pending_is_left_alone_while_the_ring_may_grow_and_
     assert device.copied == 0
     assert under_test.take() is first  # the ring is full: wait for the copy, then reuse
     assert device.copied == 1
-    assert bytes(target[:4].numpy()) == b"abcd"
+    assert bytes(target.tensor[:4].numpy()) == b"abcd"
 
 
 def test_a_full_ring_makes_takers_wait_until_a_slot_comes_back() -> None:

@@ -31,20 +31,17 @@ def mapped_tensors(
     own, dtype = opening.options.own, opening.options.dtype
     opened = time.perf_counter()
     files = opening.checkpoint.files
-    mappings: dict[int, Tensor] = {}
+    mappings: dict[int, mmap.mmap] = {}
     copied_bytes = 0
-    for want in wanted:
-        if not want.size:
-            tensor = device.view(opening.backend.allocate(0), 0, 0, want.dtype, want.shape)
-        else:
-            if want.file not in mappings:
-                mappings[want.file] = _map(files[want.file])
-            misaligned = want.begin % device.element_bytes(want.dtype) != 0
-            tensor = device.view(
-                mappings[want.file], want.begin, want.size, want.dtype, want.shape, own=own or misaligned
-            )
-            copied_bytes += want.size if own or misaligned else 0
-        yield want.name, device.cast(tensor, dtype)
+    for name, kind, shape, number, begin, end in wanted:
+        memory = mappings.get(number)
+        if memory is None:
+            memory = mappings[number] = _map(files[number])
+        tensor = device.mapped(memory, begin, end - begin, kind, shape)
+        if own or begin % tensor.itemsize:
+            tensor = tensor.clone() if own else tensor
+            copied_bytes += end - begin
+        yield name, tensor if dtype is None else device.cast(tensor, dtype)
     now = time.perf_counter()
     return Report(
         label=opening.label,
@@ -65,10 +62,9 @@ def mapped_tensors(
     )
 
 
-def _map(file: WeightFile) -> Tensor:
+def _map(file: WeightFile) -> mmap.mmap:
     flags = mmap.MAP_PRIVATE | _NORESERVE
     try:
-        memory = mmap.mmap(file.fileno(), file.size, flags=flags, prot=mmap.PROT_READ | mmap.PROT_WRITE)
+        return mmap.mmap(file.fileno(), file.size, flags=flags, prot=mmap.PROT_READ | mmap.PROT_WRITE)
     except OSError as error:
         raise LocalIOError(f"cannot map {file.path}: {error.strerror}", hint='staging="force" reads instead') from error
-    return device.mapped(memory)

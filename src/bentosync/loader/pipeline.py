@@ -23,7 +23,8 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Protocol
 
-from bentosync.loader.device import Backend, Event, Tensor
+from bentosync.errors import OutOfMemory
+from bentosync.loader.device import Backend, Block, Event
 from bentosync.loader.plan import Placement, Read, ReadPlan
 from bentosync.loader.proof import Proof
 from bentosync.loader.report import Stages
@@ -68,7 +69,7 @@ class Bring(Protocol):
     slot that is needed longer than that is held (`Ring.hold`).
     """
 
-    def __call__(self, read: Read, slot: Slot, room: Callable[[int], Tensor], clock: Laps) -> Event:
+    def __call__(self, read: Read, slot: Slot, room: Callable[[int], Block], clock: Laps) -> Event:
         """Called from readers' threads, for several reads at once."""
 
 
@@ -101,7 +102,8 @@ class Pipeline:
         self._next = 0
         self._copied: list[Event | None] = [None] * len(plan.reads)
         self._done = 0  # reads done without a gap
-        self._blocks: list[Tensor | None] = [None] * len(plan.blocks)
+        self._blocks: list[Block | None] = [None] * len(plan.blocks)
+        self._allocating: set[int] = set()
         self._released = 0  # blocks before this one belong to the caller alone
         self._held_bytes = 0
         self._failure: BaseException | None = None
@@ -124,7 +126,7 @@ class Pipeline:
         names = ("read", "check", "copy", "slot", "room")
         return Stages(**{name: sum(getattr(clock, name) for clock in self._clocks) for name in names})
 
-    def __iter__(self) -> Iterator[tuple[Placement, Tensor | None]]:
+    def __iter__(self) -> Iterator[tuple[Placement, Block | None]]:
         """Each placement with the block it lies in (None: it has no bytes), in plan order, when its bytes are there.
 
         `on_done` is called from the iterating thread with the number of reads done so far.
@@ -145,6 +147,7 @@ class Pipeline:
 
     def close(self) -> None:
         """Stop and join the readers, wait for copies under way, let go of every block. A second call does nothing."""
+        complete = self._done == len(self._copied)
         self._stop(None)
         until = time.monotonic() + _JOIN_SECONDS
         for thread in self._threads:
@@ -152,6 +155,7 @@ class Pipeline:
                 thread.join(max(0.0, until - time.monotonic()))
         with suppress(Exception):  # a broken device has told its story through the failure
             self._backend.synchronize()
+        self._ring.close(keep=complete)
         self._blocks.clear()
 
     # --- the caller's thread
@@ -187,6 +191,7 @@ class Pipeline:
 
     def _run(self, clock: _Clock) -> None:
         try:
+            self._backend.attach()
             clock.start()
             while True:
                 slot = self._ring.take()
@@ -230,7 +235,7 @@ class Pipeline:
             clock.lap("copy")
         return self._backend.record()
 
-    def _block(self, number: int, read: int) -> Tensor:
+    def _block(self, number: int, read: int) -> Block:
         """Block `number`, allocated if nobody has. The earliest read never waits for room, so somebody moves."""
         size = self._plan.blocks[number]
         with self._changed:
@@ -240,11 +245,26 @@ class Pipeline:
                 block = self._blocks[number]
                 if block is not None:
                     return block
-                if read == self._done or self._held_bytes + size <= self._ahead_bytes:
-                    self._held_bytes += size
-                    block = self._blocks[number] = self._backend.allocate(size)
-                    return block
+                fits = read == self._done or self._held_bytes + size <= self._ahead_bytes
+                if fits and number not in self._allocating:
+                    break
                 self._changed.wait()
+            self._held_bytes += size
+            self._allocating.add(number)
+        block = self._allocate(size)  # may take the driver milliseconds: the others go on meanwhile
+        with self._changed:
+            if self._stopped:
+                raise Stopped
+            self._blocks[number] = block
+            self._changed.notify_all()
+            return block
+
+    def _allocate(self, size: int) -> Block:
+        try:
+            return self._backend.allocate(size)
+        except OutOfMemory as error:
+            need = sum(self._plan.blocks)
+            raise OutOfMemory(f"{error.message}; this load needs {need} bytes in all", hint=error.hint) from None
 
     def _mark_done(self, index: int, copied: Event) -> None:
         with self._changed:

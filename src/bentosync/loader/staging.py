@@ -53,6 +53,8 @@ class Ring:
         self._made = 0
         self._making = 0
         self._stopped = False
+        self._closed = False
+        self._keep = False
         self._changed = threading.Condition()
 
     @property
@@ -87,16 +89,32 @@ class Ring:
         with self._changed:
             slot.copied = copied or slot.copied
             slot.holders -= 1
-            if slot.holders == 0:
-                slot.holders = 1
+            if slot.holders:
+                return
+            slot.holders = 1
+            if not self._closed:
                 self._idle.append(slot)
                 self._changed.notify()
+                return
+        self._backend.release(slot.memory, keep=self._keep)
 
     def stop(self) -> None:
         """Wake everybody who waits for a slot."""
         with self._changed:
             self._stopped = True
             self._changed.notify_all()
+
+    def close(self, *, keep: bool) -> None:
+        """Give the memory of every idle slot back; `keep` it for the next load, or free it. No copy may be pending.
+
+        A slot that somebody still holds goes back when he gives it.
+        """
+        with self._changed:
+            self._stopped = True
+            self._closed, self._keep = True, keep
+            idle, self._idle = self._idle, deque()
+        for slot in idle:
+            self._backend.release(slot.memory, keep=keep)
 
     def _idle_or_none(self) -> Slot | None:
         """The longest idle slot, or None: then a place for a new one is reserved."""

@@ -54,8 +54,8 @@ def seaweedfs(folder: Path) -> Iterator[S3Server]:
     command = [
         _program("weed"), "-logtostderr=true", "mini", f"-dir={folder}", "-ip=127.0.0.1", "-ip.bind=127.0.0.1",
         *options,
-        "-s3.port.iceberg=0", "-s3.port.lance=0", "-s3.autoCreateBucket=false", "-admin.ui=false", "-webdav=false",
-        "-master.telemetry=false",
+        "-s3.port.iceberg=0", "-s3.port.lance=0", "-s3.autoCreateBucket=false", "-s3.iam.readOnly=false",
+        "-admin.ui=false", "-webdav=false", "-master.telemetry=false",
     ]  # fmt: skip
     with _running(command, folder, server):
         yield server

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from bentosync.errors import InvalidArgument
-from bentosync.settings.load import parse_for_file
+from bentosync.settings.load import check_file, parse_for_file
 
 
 class ConfigDocument:
@@ -47,14 +47,18 @@ class ConfigDocument:
             del self._document["default_remote"]
         return True
 
-    def get(self, name: str) -> Any:
-        """The value of a top-level key, or None."""
-        return self._document.get(name)
+    def remove(self, name: str) -> None:
+        """Drop a top-level key, if it is there."""
+        self._document.pop(name, None)
 
 
 @contextmanager
 def edited(path: Path) -> Iterator[ConfigDocument]:
-    """The file's document; written back when the block ends without an error."""
+    """The file's document; written back when the block ends without an error.
+
+    Raises:
+        InvalidArgument: What was made of the file could not be loaded; nothing is written.
+    """
     import tomlkit
     from tomlkit.exceptions import TOMLKitError
 
@@ -66,6 +70,7 @@ def edited(path: Path) -> Iterator[ConfigDocument]:
     yield ConfigDocument(document, path)
     after = tomlkit.dumps(document)
     if after != before:
+        check_file(after, path)
         _replace(path, after)
 
 

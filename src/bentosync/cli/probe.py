@@ -1,101 +1,247 @@
 """What `remote test` and `doctor` do to a remote.
 
-The test writes, reads, compares and deletes one small object under a random key; the doctor only asks for a listing.
+The test tries, one after the other, what the commands need of a store: to list, write, read, start an upload and
+delete. Everything it writes lies under one random key below `files/`, where the permissions of a push hold, and where
+no model can be. A step that is refused does not end the test: the answer is which commands will work, and which
+permission the others lack. Anything else that goes wrong (no network, unknown credentials) ends it as it would end a
+pull. The doctor only asks for a listing.
 """
 
 from __future__ import annotations
 
+import contextlib
 import secrets
 import time
-from dataclasses import asdict, dataclass
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from bentosync.errors import AuthError, IntegrityError
-from bentosync.events import ignore
-from bentosync.remote.contract import Remote
+from bentosync.errors import FORBIDDEN, AuthError, BentoMLException, IntegrityError, LocalIOError, NotFound
+from bentosync.events import Observer, ignore
+from bentosync.remote import keys
+from bentosync.remote.contract import Access, Forbidden, Remote
 from bentosync.settings import RemoteSettings, Settings
 from bentosync.sync.session import opened_remote
 
 PROBE_BYTES = 1 << 20
+NEEDS = {
+    "pull": ("read",),
+    "list --remote": ("list", "read"),
+    "push": ("list", "read", "write", "uploads", "delete", "conditional writes"),
+    "delete --remote, gc --remote": ("list", "read", "write", "uploads", "delete", "conditional writes"),
+}
+"""Which steps stand for which commands."""
 
 
 @dataclass(frozen=True, slots=True)
-class Probed:
-    """A remote that works: what was used to reach it, and how it did. Rates are bytes per second."""
+class Step:
+    """One thing that was tried. `ok` is None if that could not be told; `lacks` names the permission, if known."""
+
+    ok: bool | None
+    note: str = ""
+    lacks: str | None = None
+
+
+@dataclass(slots=True)
+class Examined:
+    """What was found out about a remote. Rates are bytes per second, of one request; None is what was not measured."""
 
     name: str | None
     url: str
-    facts: tuple[tuple[str, str], ...]
-    conditional: bool
-    round_trip_seconds: float
-    write_rate: float
-    read_rate: float
+    access: Access = field(default_factory=Access)
+    steps: dict[str, Step] = field(default_factory=dict)
+    conditional: bool | None = None
+    round_trip_seconds: float | None = None
+    write_rate: float | None = None
+    read_rate: float | None = None
+    error: BentoMLException | None = None
+
+    def lacking(self, command: str) -> list[str]:
+        """Why `command` will not work: a permission or the name of a step. Empty if it will, as far as can be told."""
+        failed = [(name, self.steps[name]) for name in NEEDS[command] if name in self.steps]
+        return list(dict.fromkeys(step.lacks or name for name, step in failed if step.ok is False))
 
     def as_document(self) -> dict[str, Any]:
         """For `--json`."""
-        return asdict(self) | {"facts": dict(self.facts), "ok": True}
+        return {
+            "ok": self.error is None,
+            "name": self.name,
+            "url": self.url,
+            "facts": dict(facts(self.access)),
+            "clock_ahead_seconds": self.access.clock_ahead_seconds,
+            "steps": {name: asdict(step) for name, step in self.steps.items()},
+            "lacking": {command: self.lacking(command) for command in NEEDS},
+            "conditional": self.conditional,
+            "round_trip_seconds": self.round_trip_seconds,
+            "write_rate": self.write_rate,
+            "read_rate": self.read_rate,
+        }
 
 
-async def probe(chosen: RemoteSettings, settings: Settings) -> Probed:
-    """Write, read and delete a 1 MiB object.
+async def examine(
+    chosen: RemoteSettings, settings: Settings, *, read_only: bool = False, observer: Observer = ignore
+) -> Examined:
+    """Try everything, or only what a pull needs; what is refused is in the answer, and first of all in its `error`.
 
     Raises:
         IntegrityError: What was read is not what was written.
         InvalidArgument: It is behind a network and the settings say offline.
-        AuthError, NetworkError, NotFound: As the remote raises them.
+        AuthError, NetworkError, NotFound: As the remote raises them for reasons that no permission cures.
     """
-    async with opened_remote(chosen, settings, ignore) as remote:
-        return await _probe(remote, chosen)
+    async with opened_remote(chosen, settings, observer) as remote:
+        found = Examined(chosen.name, remote.properties.url)
+        await _Examination(remote, found).run(read_only=read_only or chosen.anonymous)
+        found.access = await remote.access()
+        return found
 
 
 async def reach(chosen: RemoteSettings, settings: Settings) -> None:
     """Ask the remote for one key and nothing else: enough to know that address and credentials are right."""
     async with opened_remote(chosen, settings, ignore) as remote:
-        async for _ in remote.list("models/"):
+        async for _ in remote.list(keys.MODELS):
             break
 
 
-async def facts(chosen: RemoteSettings) -> tuple[tuple[str, str], ...]:
-    """What is used to reach the remote; of credentials only the name of the place they come from."""
-    if not chosen.url.startswith("s3:"):
-        return ()
-    from bentosync.remote.s3.credentials import Chain
+async def known(chosen: RemoteSettings, settings: Settings) -> tuple[tuple[str, str], ...]:
+    """What is used to reach the remote, without asking it."""
+    async with opened_remote(chosen, settings, ignore) as remote:
+        try:
+            return facts(await remote.access())
+        except AuthError as error:
+            return (("credentials", error.message),)
 
-    chain = Chain(chosen.profile)
-    try:
-        around = await chain.surroundings()
-        source = "none (anonymous)" if chosen.anonymous else (await chain.credentials()).source
-    except AuthError as error:
-        return (("credentials", error.message),)
-    return (
-        ("endpoint", chosen.endpoint_url or around.endpoint_url or "AWS"),
-        ("region", chosen.region or around.region or "not set"),
-        ("addressing", chosen.addressing),
-        ("credentials", source),
+
+def facts(access: Access) -> tuple[tuple[str, str], ...]:
+    """What is used, as label and text; of credentials only the name of the place they come from."""
+    named = (
+        ("endpoint", access.endpoint),
+        ("region", access.region),
+        ("addressing", access.addressing),
+        ("credentials", access.credentials),
     )
+    return tuple((label, text) for label, text in named if text is not None)
 
 
-async def _probe(remote: Remote, chosen: RemoteSettings) -> Probed:
-    key = f"probes/{secrets.token_hex(10)}"
-    data = secrets.token_bytes(PROBE_BYTES)
-    began = time.monotonic()
-    await remote.write(key, data)
-    written = time.monotonic()
-    try:
-        entity = await remote.read(key, bytes_max=PROBE_BYTES)
-        read = time.monotonic()
-        if entity.data != data:
-            raise IntegrityError(f"{remote.properties.url} returned other bytes than were written to {key}")
-        await remote.stat(key)
-        answered = time.monotonic()
-    finally:
-        await remote.delete(key)
-    return Probed(
-        name=chosen.name,
-        url=remote.properties.url,
-        facts=await facts(chosen),
-        conditional=await remote.conditional_writes(),
-        round_trip_seconds=answered - read,
-        write_rate=PROBE_BYTES / (written - began),
-        read_rate=PROBE_BYTES / (read - written),
-    )
+class _Examination:
+    """The steps, in an order in which each has what it needs."""
+
+    def __init__(self, remote: Remote, found: Examined) -> None:
+        self._remote = remote
+        self._found = found
+        self._key = f"{keys.FILES}.bentosync-probe-{secrets.token_hex(8)}"
+        self._data = secrets.token_bytes(PROBE_BYTES)
+
+    async def run(self, *, read_only: bool) -> None:
+        listed = await self._list()
+        if read_only:
+            with self._step("read"):
+                await self._read_any(listed)
+            return
+        with self._step("write"):
+            began = time.monotonic()
+            await self._remote.write(self._key, self._data)
+            self._found.write_rate = PROBE_BYTES / (time.monotonic() - began)
+        written = self._found.steps["write"].ok
+        try:
+            with self._step("read"):
+                await (self._read_back() if written else self._read_any(listed))
+            if written:
+                with self._step("uploads"):
+                    await self._upload()
+        finally:
+            if written:
+                with self._step("delete", f"left behind: {self._key}"):
+                    await self._remote.delete(self._key)
+        if written and self._found.steps["delete"].ok:
+            with self._step("conditional writes"):
+                self._found.conditional = await self._remote.conditional_writes()
+
+    async def _list(self) -> str | None:
+        """The key of some model file, else of anything there is."""
+        with self._step("list"):
+            return await _first(self._remote, keys.FILES) or await _first(self._remote, keys.MODELS)
+        return None
+
+    async def _read_back(self) -> None:
+        began = time.monotonic()
+        entity = await self._remote.read(self._key, bytes_max=PROBE_BYTES)
+        self._found.read_rate = PROBE_BYTES / (time.monotonic() - began)
+        if entity.data != self._data:
+            raise IntegrityError(f"{self._found.url} returned other bytes than were written to {self._key}")
+        await self._answer_time(self._key)
+
+    async def _read_any(self, key: str | None) -> None:
+        """The start of an object that is there; without one, the answer about one that is not."""
+        if key is None:
+            try:
+                await self._answer_time(self._key)
+            except NotFound:
+                self._found.steps["read"] = Step(True, "nothing is there to be read")
+            except Forbidden as error:
+                # Who may not list is told "forbidden" about what does not exist, too.
+                if self._found.steps["list"].ok:
+                    raise
+                self._found.steps["read"] = Step(
+                    None, "cannot be told without the permission to list", error.permission
+                )
+            return
+        stat = await self._remote.stat(key)
+        length = min(stat.size, PROBE_BYTES)
+        began = time.monotonic()
+        await self._remote.read_range(key, 0, length, _Bin(length))
+        self._found.read_rate = length / (time.monotonic() - began)
+        await self._answer_time(key)
+
+    async def _answer_time(self, key: str) -> None:
+        began = time.monotonic()
+        await self._remote.stat(key)
+        self._found.round_trip_seconds = time.monotonic() - began
+
+    async def _upload(self) -> None:
+        """A multipart upload, found among those in flight and dropped."""
+        part_bytes = self._remote.properties.part_bytes_min
+        upload = await self._remote.start_upload(self._key, size=part_bytes, part_bytes=part_bytes)
+        try:
+            async for _ in self._remote.list_uploads(self._key):
+                break
+        finally:
+            await self._remote.abort_upload(upload)
+
+    @contextlib.contextmanager
+    def _step(self, name: str, refused: str = "") -> Iterator[None]:
+        """Note how a step ends; only a refusal is an end that the next steps survive."""
+        try:
+            yield
+        except (Forbidden, LocalIOError) as error:
+            cause = error.__cause__
+            if isinstance(error, LocalIOError) and not (isinstance(cause, OSError) and cause.errno in FORBIDDEN):
+                raise
+            lacks = error.permission if isinstance(error, Forbidden) else None
+            self._found.steps[name] = Step(False, refused, lacks)
+            self._found.error = self._found.error or error
+        else:
+            self._found.steps.setdefault(name, Step(True))
+
+
+async def _first(remote: Remote, prefix: str) -> str | None:
+    """The key of an object that is not empty."""
+    async for stat in remote.list(prefix):
+        if stat.size:
+            return stat.key
+    return None
+
+
+class _Bin:
+    """A sink that keeps nothing."""
+
+    def __init__(self, size: int) -> None:
+        self._memory = memoryview(bytearray(size))
+
+    def buffer(self) -> memoryview:
+        return self._memory
+
+    def filled(self, count: int) -> None:
+        pass
+
+    def rewind(self) -> int:
+        return 0

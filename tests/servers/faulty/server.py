@@ -21,6 +21,7 @@ from tests.servers.faulty.actions import Action
 from tests.servers.faulty.call import Call, Reply, understand
 from tests.servers.faulty.objects import Bucket
 from tests.servers.faulty.operations import PAGE_MAX, refused
+from tests.servers.faulty.policy import Policy
 from tests.servers.faulty.rules import Book, Rule
 from tests.servers.faulty.signature import Keys, refusal
 from tests.servers.raw import Connection
@@ -40,6 +41,7 @@ class FaultyS3:
     def __init__(self, keys: Keys, *, tls: ssl.SSLContext | None = None, page: int = PAGE_MAX) -> None:
         self.keys = keys
         self.page = page
+        self.policy: Policy | None = None
         self.bucket = Bucket()
         self.skew = timedelta()
         self.requests: Counter[str] = Counter()
@@ -81,8 +83,9 @@ class FaultyS3:
         return rule
 
     def heal(self) -> None:
-        """No more faults; what was counted and stored stays."""
+        """No more faults, and everything is allowed; what was counted and stored stays."""
         self._book = Book()
+        self.policy = None
         self.skew = timedelta()
 
     def forget(self) -> None:
@@ -160,6 +163,8 @@ class FaultyS3:
             reply = refused(*wrong, more=f"<Region>{self.keys.region}</Region>")
         elif call.bucket != BUCKET:
             reply = refused(404, "NoSuchBucket")
+        elif self.policy is not None and self.policy.refuses(call, self.bucket):
+            reply = refused(403, "AccessDenied")
         else:
             reply = action.change(call, action.execute(call, self.bucket, self.page))
         if call.method == "HEAD":

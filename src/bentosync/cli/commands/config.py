@@ -14,7 +14,7 @@ from bentosync.cli.group import Lazy, LazyGroup
 from bentosync.cli.options import Command
 from bentosync.cli.session import Session, pass_session
 from bentosync.errors import InvalidArgument, NotFound
-from bentosync.settings import user_config_path
+from bentosync.settings import other_remote, user_config_path
 from bentosync.settings.keys import KEYS
 
 _HERE = "bentosync.cli.commands.config"
@@ -90,6 +90,11 @@ def set_value(session: Session, name: str, value: str) -> None:
     bentosync config set default_remote team
     bentosync config set transfer.jobs 32
     """  # noqa: D301  click reads the \b
+    section, _, key = name.rpartition(".")
+    if section.startswith("remote.") and key != "url":
+        remote = section.removeprefix("remote.")
+        if remote not in session.settings.remotes:
+            raise other_remote(session.settings, remote)
     target = config_path()
     with edited(target) as document:
         document.set(name, value)

@@ -100,7 +100,7 @@ def _torch(session: Session) -> Iterator[Finding]:
 
 
 def _remotes(session: Session) -> Iterator[Finding]:
-    from bentosync.cli.probe import facts, reach
+    from bentosync.cli.probe import known, reach
     from bentosync.cli.running import run
 
     remotes = session.settings.remotes
@@ -111,8 +111,8 @@ def _remotes(session: Session) -> Iterator[Finding]:
         if session.settings.offline and not remote.url.startswith("file:"):
             yield Finding("remote", f"{name}: {remote.url}: not asked (offline)")
             continue
-        known = run(facts(remote), session.interrupted)
-        how = "".join(f", {label} {value}" for label, value in known)
+        facts = run(known(remote, session.settings), session.interrupted)
+        how = "".join(f", {label} {value}" for label, value in facts)
         try:
             run(reach(remote, session.settings), session.interrupted)
         except Exception as error:

@@ -3,27 +3,31 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from dataclasses import asdict
 from typing import Any
 
 import click
 
-from bentosync.cli import amounts, table
-from bentosync.cli.commands.config import config_path
+from bentosync.cli import examination, table
+from bentosync.cli.commands.config import config_path, shown
 from bentosync.cli.config_file import edited
 from bentosync.cli.group import Lazy, LazyGroup
 from bentosync.cli.options import Command
 from bentosync.cli.session import Session, pass_session
 from bentosync.errors import Conflict, InvalidArgument, NotFound
-from bentosync.settings import parse_url
+from bentosync.settings import other_remote, parse_url
+from bentosync.settings.keys import REMOTE_KEYS
 
 _HERE = "bentosync.cli.commands.remote"
 
 TABLE = {
     "add": Lazy(f"{_HERE}:add", "Give a remote a name."),
     "list": Lazy(f"{_HERE}:list_remotes", "List the configured remotes.", ("ls",)),
+    "show": Lazy(f"{_HERE}:show", "Show how a remote is configured, and where."),
+    "use": Lazy(f"{_HERE}:use", "Make a remote the one that is used when none is named."),
     "remove": Lazy(f"{_HERE}:remove", "Forget a remote; its models stay where they are.", ("rm",)),
-    "test": Lazy(f"{_HERE}:test", "Write, read and delete a small probe."),
+    "test": Lazy(f"{_HERE}:test", "Try what a remote can be used for: list, write, read, upload, delete."),
 }
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,62}")
@@ -34,18 +38,24 @@ def remote() -> None:
     """Add, list, remove and test remotes."""
 
 
+def _remote_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """An option for every setting of a remote, from the table that the config file is read by."""
+    for key in reversed(REMOTE_KEYS):
+        name = f"--{key.name.replace('_', '-')}"
+        if key.kind == "true or false":
+            command = click.option(name, is_flag=True, default=None, help=key.summary)(command)
+        elif key.kind == "path":
+            command = click.option(name, metavar="FILE", type=click.Path(resolve_path=True), help=key.summary)(command)
+        elif key.name != "url":
+            metavar = key.kind.upper() if " " not in key.kind else f"[{key.kind.replace(', ', '|')}]"
+            command = click.option(name, metavar=metavar, help=key.summary)(command)
+    return command
+
+
 @click.command(cls=Command)
 @click.argument("name")
 @click.argument("url")
-@click.option("--endpoint-url", metavar="URL", help="Endpoint of an S3-compatible store.")
-@click.option("--region", help="Region of the bucket.")
-@click.option("--profile", help="Profile of the AWS config files.")
-@click.option("--addressing", type=click.Choice(["auto", "path", "virtual"]), help="Where the bucket name goes.")
-@click.option("--anonymous", is_flag=True, default=None, help="Send unsigned requests.")
-@click.option("--single-writer", is_flag=True, default=None, help="The store ignores conditional writes.")
-@click.option(
-    "--ca-bundle", metavar="FILE", type=click.Path(resolve_path=True), help="Certificate authorities to trust."
-)
+@_remote_options
 @click.option("--default", "make_default", is_flag=True, help="Use it when no remote is named.")
 @click.option("-f", "--force", is_flag=True, help="Replace a remote of that name.")
 @pass_session
@@ -54,8 +64,8 @@ def add(session: Session, /, name: str, url: str, make_default: bool, force: boo
 
     \b
     bentosync remote add nas file:///mnt/models
-    bentosync remote add prod s3://bucket/prefix --profile ml
-    bentosync remote add lab s3://bucket/prefix --endpoint-url http://10.0.0.5:9000
+    bentosync remote add prod s3://bucket/prefix --profile ml --sse aws:kms
+    bentosync remote add lab s3://bucket/prefix --endpoint-url http://10.0.0.5:9000 --allow-http
     """  # noqa: D301  click reads the \b
     if not NAME.fullmatch(name):
         raise InvalidArgument(f'"{name}" cannot be a remote\'s name', hint="letters, digits, - and _, at most 63")
@@ -73,6 +83,40 @@ def add(session: Session, /, name: str, url: str, make_default: bool, force: boo
             document.set("default_remote", name)
     session.say(f"Added remote {name}: {parse_url(url)}   ({target})")
     session.say(f"Next: bentosync remote test {name}")
+
+
+@click.command(cls=Command)
+@click.argument("name", required=False)
+@click.option("--none", "nothing", is_flag=True, help="Have no default.")
+@pass_session
+def use(session: Session, name: str | None, nothing: bool) -> None:
+    """Make a remote the one that is used when none is named."""
+    if (name is None) != nothing:
+        raise click.UsageError("Name a remote, or give --none.")
+    if name is not None and name not in session.settings.remotes:
+        raise other_remote(session.settings, name)
+    target = config_path()
+    with edited(target) as document:
+        if name is None:
+            document.remove("default_remote")
+        else:
+            document.set("default_remote", name)
+    session.say(f"The default remote is {name or 'none'}   ({target})")
+
+
+@click.command(cls=Command)
+@click.argument("name", required=False)
+@pass_session
+def show(session: Session, name: str | None) -> None:
+    """Show how a remote is configured, and where."""
+    chosen = session.chosen_remote(name)
+    values = {key: value for key, value in asdict(chosen).items() if value not in (None, False)}
+    if session.json:
+        session.document(asdict(chosen) | {"default": chosen.name == session.settings.default_remote})
+        return
+    for key, value in values.items():
+        origin = session.resolved.found.get(f"remote.{chosen.name}.{key}")
+        session.result(f"  {key:<22}{shown(value)}" + (f"   ({origin.origin})" if origin else ""))
 
 
 @click.command("list", cls=Command)
@@ -104,34 +148,32 @@ def remove(session: Session, name: str) -> None:
     with edited(target) as document:
         if not document.remove_remote(name):
             origin = session.resolved.found.get(f"remote.{name}.url")
-            where = f"it is set in {origin.origin}" if origin else "bentosync remote list"
-            raise NotFound(f'no remote "{name}" in {target}', hint=where)
+            if origin is None:
+                raise other_remote(session.settings, name)
+            raise NotFound(f'no remote "{name}" in {target}', hint=f"it is set in {origin.origin}")
     session.say(f"Removed remote {name} from {target}")
 
 
 @click.command(cls=Command)
 @click.argument("name", required=False, metavar="[NAME|URL]")
+@click.option("--read-only", is_flag=True, help="Only what a pull needs: write nothing.")
 @pass_session
-def test(session: Session, name: str | None) -> None:
-    """Write, read and delete a small probe.
+def test(session: Session, name: str | None, read_only: bool) -> None:
+    """Try what a remote can be used for: list, write, read, upload, delete.
 
-    Shows what is used (endpoint, region, source of the credentials), whether conditional writes work, and a rate.
+    Shows what is used (endpoint, region, source of the credentials), which commands will work, which permission the
+    others lack, whether conditional writes work, how the clocks differ, and the rate of a single request of 1 MiB.
+    Exit status 4 if something was refused. Nothing of it stays on the remote.
     """
-    from bentosync.cli.probe import probe
-    from bentosync.cli.running import run
+    from bentosync.cli.operation import quietly
+    from bentosync.cli.probe import examine
 
     chosen = session.chosen_remote(name)
-    found = run(probe(chosen, session.settings), session.interrupted)
+    found = quietly(session, lambda observer: examine(chosen, session.settings, read_only=read_only, observer=observer))
     if session.json:
         session.document(found.as_document())
-        return
-    session.result(f"{chosen.name or chosen.url}: ok")
-    for label, value in (
-        ("url", found.url),
-        *found.facts,
-        ("conditional writes", "yes" if found.conditional else "no: push with --single-writer"),
-        ("round trip", amounts.duration(found.round_trip_seconds)),
-        ("write", amounts.rate(found.write_rate)),
-        ("read", amounts.rate(found.read_rate)),
-    ):
-        session.result(f"  {label:<20}{value}")
+    else:
+        for line in examination.lines(found):
+            session.result(line)
+    if found.error is not None and (not read_only or found.lacking("pull")):
+        raise found.error

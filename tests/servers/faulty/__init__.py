@@ -11,7 +11,7 @@ expression searched in the key, by part number, by any predicate, by count (`nth
 has one action. The first rule that fits acts; `server.unfired` names rules that never did, so that no test passes
 because its fault did not happen.
 
-`objects` holds what is stored, `operations` what each request does, `documents` the XML, `signature` SigV4, `policy` who
-may do what, `rules` the choice, `actions` what can go wrong, `call` the values in between, `server` the sockets and the
+`objects` holds what is stored, `operations` what each request does, `documents` the XML, `signature` SigV4, `policy`
+who may do what, `rules` the choice, `actions` what can go wrong, `call` the values in between, `server` the sockets and the
 counts.
 """

@@ -1,4 +1,4 @@
-"""A version that is only on a remote is pulled, published, and then loaded like any other."""
+"""A version that is only on a remote is found, loaded, and published beside it."""
 
 from __future__ import annotations
 
@@ -26,16 +26,18 @@ def remote(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
     return url
 
 
-def test_a_version_the_store_lacks_is_pulled_and_published(remote: str) -> None:
+def test_a_version_the_store_lacks_is_pulled_first_where_that_is_asked_for(remote: str) -> None:
     seen: list[events.Event] = []
-    tensors = bentosync.load_to_device("m:v1", "cpu", remote=remote, on_event=seen.append)
+    tensors = bentosync.load_to_device("m:v1", "cpu", remote=remote, cache="first", on_event=seen.append)
     assert len(tensors) > 0
     assert any(isinstance(event, events.Finished) and event.operation == "pull" for event in seen)
+    assert tensors.report.cache is not None and tensors.report.cache.state == "published"
     assert [str(model.tag) for model in bentosync.models.list()] == ["m:v1"]
 
 
 def test_a_version_the_store_has_is_loaded_without_a_look_at_the_remote(remote: str, tmp_path: Path) -> None:
-    bentosync.load_to_device("m:v1", "cpu", remote=remote)
+    cache = bentosync.load_to_device("m:v1", "cpu", remote=remote).report.cache
+    assert cache is not None and cache.wait(30) == "published"
     assert bentosync.load_to_device("m:v1", "cpu", remote=(tmp_path / "nowhere").as_uri())
 
 

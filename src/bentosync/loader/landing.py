@@ -68,10 +68,10 @@ def _joined(copies: Sequence[Copy]) -> tuple[Copy, ...]:
     joined: list[Copy] = []
     for copy in copies:
         last = joined[-1] if joined else None
-        if (
-            last is not None
-            and (last.block, _end(last), last.block_offset + last.size)
-            == (copy.block, copy.slot_offset, copy.block_offset)
+        if last is not None and (last.block, _end(last), last.block_offset + last.size) == (
+            copy.block,
+            copy.slot_offset,
+            copy.block_offset,
         ):
             joined[-1] = Copy(last.slot_offset, last.block, last.block_offset, last.size + copy.size)
         else:
@@ -85,9 +85,7 @@ class Landing:
     `start` lies on a unit edge. `filled` raises a retryable `IntegrityError` when a unit's digest does not match.
     """
 
-    def __init__(
-        self, proof: Proof, start: int, units: Sequence[memoryview], on_bytes: Callable[[int], None]
-    ) -> None:
+    def __init__(self, proof: Proof, start: int, units: Sequence[memoryview], on_bytes: Callable[[int], None]) -> None:
         self._proof = proof
         self._position = start
         self._start = start

@@ -12,10 +12,13 @@ import time
 from os import PathLike
 from typing import Any, TypeAlias
 
+from bentosync.errors import InvalidArgument
 from bentosync.events import Observer, ignore
+from bentosync.loader.cache import Cache
+from bentosync.loader.distant import open_distant
 from bentosync.loader.opening import Opening, open_model
 from bentosync.loader.options import Options
-from bentosync.loader.resolve import resolve
+from bentosync.loader.resolve import elsewhere, resolve
 from bentosync.loader.selection import RowPlan, Selector, select
 from bentosync.loader.stream import LoadedTensors, TensorStream
 from bentosync.loader.tensor_file import TensorFile
@@ -57,7 +60,9 @@ def load_to_device(
         dtype: Cast floating-point tensors to this type, on the device.
         plan: `{name: slice}`: only these rows (dimension 0, step 1) of the tensors it names; the others stay whole.
         remote: Where to fetch a version from that the store lacks, a name or URL; default the default remote.
-        cache: Only `tee` so far: what comes from a remote is pulled into the store first, then loaded.
+        cache: What a version that comes from a remote leaves in the store. `tee`: it is written while it is loaded,
+            and published by a thread behind this call (`report.cache.wait()`); of some tensors only, what was fetched
+            is kept for a later pull. `none`: nothing. `first`: it is pulled, then loaded.
         verify: `off`; `auto`: check what changed since its digests were recorded (staged loads; mapped ones warn);
             `full`: XXH3 of every byte read; `strong`: BLAKE3. The last two always stage.
         staging: `force` reads into memory of its own on the CPU too, instead of mapping.
@@ -75,7 +80,6 @@ def load_to_device(
         InvalidArgument: An argument outside what is said above, or a type this torch does not have.
         LocalIOError: The disk refuses.
         MissingExtra: torch is not installed.
-        NotImplementedError: `cache` is not `tee`.
     """
     return LoadedTensors.of(stream_of(ref, Options.of(locals())))
 
@@ -122,7 +126,13 @@ def open_tensors(
     settings: Settings | None = None,
 ) -> TensorFile:
     """The model as an object like `safetensors.safe_open` gives; arguments and errors as `load_to_device`."""
-    opening = _opened(ref, Options.of(locals()))
+    asked = Options.of(locals())
+    if asked.cache == "none" and elsewhere(ref, asked.settings, remote=asked.remote, refresh=asked.refresh):
+        raise InvalidArgument(
+            f"{ref} is not in the store, and open_tensors reads from there",
+            hint='cache="none" is for load_to_device and iter_tensors',
+        )
+    opening = _opened(ref, asked)
     try:
         return TensorFile(opening)
     except BaseException:
@@ -133,7 +143,7 @@ def open_tensors(
 def stream_of(ref: Ref, asked: Options) -> TensorStream:
     """What the functions above share: the stream that `asked` describes."""
     began = time.perf_counter()
-    opening = _opened(ref, asked)
+    opening = open_distant(ref, asked) or _opened(ref, asked)
     try:
         wanted = select(opening.checkpoint.headers, asked.tensors, asked.plan)
         return TensorStream(opening, wanted, began=began, closes=True)
@@ -145,4 +155,7 @@ def stream_of(ref: Ref, asked: Options) -> TensorStream:
 def _opened(ref: Ref, asked: Options) -> Opening:
     observer = asked.on_event or ignore
     resolved = resolve(ref, asked.settings, remote=asked.remote, refresh=asked.refresh, observer=observer)
-    return open_model(resolved, asked)
+    opening = open_model(resolved, asked)
+    if resolved.pulled:
+        opening.cache = Cache("pull", "published")
+    return opening

@@ -13,7 +13,11 @@ from bentosync.loader.device import parse_dtype
 from bentosync.loader.selection import RowPlan, Selector
 from bentosync.settings import Settings
 
-_CHOICES = {"verify": ("off", "auto", "full", "strong"), "staging": ("auto", "force")}
+_CHOICES = {
+    "verify": ("off", "auto", "full", "strong"),
+    "staging": ("auto", "force"),
+    "cache": ("tee", "none", "first"),
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,7 +29,6 @@ class Options:
 
     Raises:
         InvalidArgument: The argument it names is not one.
-        NotImplementedError: `cache` is not `tee`.
     """
 
     device: Any = "cuda"
@@ -46,10 +49,6 @@ class Options:
         for name, choices in _CHOICES.items():
             if getattr(self, name) not in choices:
                 raise InvalidArgument(f"{name}={getattr(self, name)!r} is not one of {', '.join(choices)}")
-        if self.cache != "tee":
-            raise NotImplementedError(
-                f"cache={self.cache!r} is not there yet: what is loaded from a remote is pulled first"
-            )
         object.__setattr__(self, "dtype", parse_dtype(self.dtype))
 
     @classmethod

@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Literal
+from dataclasses import asdict, dataclass, replace
+from typing import Any, Literal
 
-Route = Literal["mapped", "page-cache", "direct", "mixed"]
+from bentosync.loader.cache import Cache
+from bentosync.loader.timeline import Timeline
+
+Route = Literal["mapped", "page-cache", "direct", "mixed", "network"]
+
+
+_READING = {"direct": "the disk", "network": "the network"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +39,11 @@ class Stages:
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """One load. `bytes` are the tensors', `read_bytes` what was read for them; a mapped load reads nothing itself."""
+    """One load. `bytes` are the tensors', `read_bytes` what was read for them; a mapped load reads nothing itself.
+
+    `fetched_bytes` of those came over the network now. `cache` says what becomes of the local copy of a version that
+    came from a remote, `timeline` when which stage of a streamed load was reached.
+    """
 
     label: str
     device: str
@@ -50,6 +60,14 @@ class Report:
     pinned_bytes: int
     device_peak_bytes: int
     verified: Literal["off", "trusted", "full", "strong"]
+    fetched_bytes: int = 0
+    cache: Cache | None = None
+    timeline: Timeline | None = None
+
+    def document(self) -> dict[str, Any]:
+        """For JSON."""
+        plain = asdict(replace(self, cache=None))
+        return plain | {"cache": self.cache.document() if self.cache else None, "bound_by": self.bound_by}
 
     @property
     def bound_by(self) -> str:
@@ -58,7 +76,7 @@ class Report:
             return "nothing yet: pages are read when they are touched"
         stages = self.stages
         costs = {
-            "the disk" if self.path == "direct" else "reading the files": stages.read,
+            _READING.get(self.path, "reading the files"): stages.read,
             "checksums": stages.check,
             "copies to the device": stages.copy + stages.slot,
             "device memory": stages.room,
@@ -79,6 +97,10 @@ class Report:
                 f"read {_size(self.read_bytes)} (overread {_size(self.overread_bytes)}), ring {_size(self.ring_bytes)} "
                 f"(pinned {_size(self.pinned_bytes)}), device peak {_size(self.device_peak_bytes)}",
             ]
+        if self.path == "network":
+            lines.append(f"from the network {_size(self.fetched_bytes)}")
+        if self.cache is not None and self.cache.state != "none":
+            lines.append(f"local copy: {self.cache}")
         return "\n".join(lines)
 
 

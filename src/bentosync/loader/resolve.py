@@ -13,7 +13,7 @@ from pathlib import Path
 from bentosync.blocking import wait
 from bentosync.errors import IntegrityError, InvalidArgument, NetworkError, NotFound
 from bentosync.events import Observer, Warned, ignore
-from bentosync.settings import Settings, load
+from bentosync.settings import RemoteSettings, Settings, choose_remote, load
 from bentosync.store.model import Model
 from bentosync.store.record import Record
 from bentosync.sync.session import opened_store, pull_version
@@ -34,6 +34,7 @@ class Resolved:
     root: Path
     record: Record | None = None
     pinned: bool = False
+    pulled: bool = False
 
 
 def resolve(
@@ -69,6 +70,44 @@ def resolve(
     return Resolved(label=str(path), path=path, root=path if path.is_dir() else path.parent)
 
 
+@dataclass(frozen=True, slots=True)
+class Elsewhere:
+    """A reference that only a remote can answer."""
+
+    text: str
+    reference: Reference
+    remote: RemoteSettings
+    settings: Settings
+
+
+def elsewhere(
+    ref: object, settings: Settings | None = None, *, remote: str | None = None, refresh: bool = False
+) -> Elsewhere | None:
+    """What has to be asked of which remote; None if the store or the disk has it, or there is no remote to ask.
+
+    Raises:
+        NotFound, InvalidArgument: `remote` is none.
+    """
+    if not isinstance(ref, str) or _is_path(ref):
+        return None
+    settings, reference = settings or load(), parse_reference(ref)
+    if settings.offline or not _reachable(settings, remote):
+        return None
+    if reference.alias is None and not (refresh and reference.version is None):
+        try:
+            opened_store(settings).get(Tag(reference.name, reference.version))
+        except NotFound:
+            pass
+        else:
+            return None
+    return Elsewhere(ref, reference, choose_remote(settings, remote), settings)
+
+
+def _reachable(settings: Settings, remote: str | None) -> bool:
+    """As for a pull: the only remote there is needs no name."""
+    return remote is not None or settings.default_remote is not None or len(settings.remotes) == 1
+
+
 def _is_path(text: str) -> bool:
     return os.sep in text or text in (".", "..", "~") or text.endswith(".safetensors")
 
@@ -84,7 +123,8 @@ class _Asked:
 
 def _version(text: str, settings: Settings, asked: _Asked) -> Resolved:
     reference = parse_reference(text)
-    found = _model(_local_or_pulled(text, reference, settings, asked), settings)
+    model, pulled = _local_or_pulled(text, reference, settings, asked)
+    found = replace(_model(model, settings), pulled=pulled)
     if reference.pin is None:
         return found
     seen = None if found.record is None else found.record.manifest.digest
@@ -97,30 +137,30 @@ def _version(text: str, settings: Settings, asked: _Asked) -> Resolved:
     return replace(found, pinned=True)
 
 
-def _local_or_pulled(text: str, reference: Reference, settings: Settings, asked: _Asked) -> Model:
+def _local_or_pulled(text: str, reference: Reference, settings: Settings, asked: _Asked) -> tuple[Model, bool]:
     if reference.alias is not None:  # only the remote knows what it names
         return _pulled(text, settings, asked)
     tag = Tag(reference.name, reference.version)
-    # As for a pull: the only remote there is needs no name.
-    reachable = asked.remote is not None or settings.default_remote is not None or len(settings.remotes) == 1
     if asked.refresh and reference.version is None:
         try:
             return _pulled(text, settings, asked)
         except NetworkError as error:
             asked.observer(Warned(f"{text} is loaded from the store, which may be behind: {error}"))
     try:
-        return opened_store(settings).get(tag)
+        return opened_store(settings).get(tag), False
     except NotFound:
-        if not reachable or settings.offline:
+        if not _reachable(settings, asked.remote) or settings.offline:
             raise
     return _pulled(text, settings, asked)
 
 
-def _pulled(text: str, settings: Settings, asked: _Asked) -> Model:
+def _pulled(text: str, settings: Settings, asked: _Asked) -> tuple[Model, bool]:
+    """The version, and whether anything had to be fetched for it."""
     pull = pull_version(
         text, remote=asked.remote, force=False, verify="auto", settings=settings, observer=asked.observer
     )
-    return wait(pull).model
+    pulled = wait(pull)
+    return pulled.model, pulled.finished.outcome == "done"
 
 
 def _model(model: Model, settings: Settings) -> Resolved:

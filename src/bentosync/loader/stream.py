@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import traceback
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
+from dataclasses import replace
 from types import TracebackType
 
 from bentosync.events import Started
 from bentosync.loader.device import Tensor, check_dtypes
+from bentosync.loader.distant import Distant
 from bentosync.loader.mapped import mapped_tensors
 from bentosync.loader.opening import Opening
 from bentosync.loader.report import Report
 from bentosync.loader.selection import Wanted
 from bentosync.loader.staged import staged_tensors
+from bentosync.loader.streamed import streamed_tensors
 
 
 class TensorStream(Iterator[tuple[str, Tensor]]):
@@ -27,12 +30,12 @@ class TensorStream(Iterator[tuple[str, Tensor]]):
         report: What the load did; None until the stream is exhausted.
     """
 
-    def __init__(self, opening: Opening, wanted: tuple[Wanted, ...], *, began: float, closes: bool) -> None:
+    def __init__(self, opening: Opening | Distant, wanted: tuple[Wanted, ...], *, began: float, closes: bool) -> None:
         self.report: Report | None = None
         self._opening = opening
         self._closes = closes
         check_dtypes({want.dtype for want in wanted})
-        self._steps = (mapped_tensors if opening.mapped else staged_tensors)(opening, wanted, began)
+        self._steps = _steps(opening, wanted, began)
         if closes and opening.options.on_event is not None:
             files, total = len({want.file for want in wanted}), sum(want.size for want in wanted)
             opening.options.on_event(Started("load", opening.label, "", files, total, 0))
@@ -41,7 +44,8 @@ class TensorStream(Iterator[tuple[str, Tensor]]):
         try:
             return next(self._steps)
         except StopIteration as end:
-            self.report = end.value or self.report
+            if end.value is not None:
+                self.report = replace(end.value, cache=self._opening.cache)
             self.close()
             raise StopIteration from None
         except BaseException as error:
@@ -61,6 +65,14 @@ class TensorStream(Iterator[tuple[str, Tensor]]):
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
         self.close()
+
+
+def _steps(
+    opening: Opening | Distant, wanted: tuple[Wanted, ...], began: float
+) -> Generator[tuple[str, Tensor], None, Report]:
+    if isinstance(opening, Distant):
+        return streamed_tensors(opening, wanted, began)
+    return (mapped_tensors if opening.mapped else staged_tensors)(opening, wanted, began)
 
 
 class LoadedTensors(dict[str, Tensor]):

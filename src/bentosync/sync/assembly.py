@@ -22,7 +22,7 @@ from bentosync.store.partial import Partial, PartialFile, missing_allocation
 from bentosync.store.store import Store
 from bentosync.sync.resolve import Resolved, fetch
 from bentosync.sync.watch import Watch
-from bentosync.tag import Reference
+from bentosync.tag import Reference, Tag
 from bentosync.transfer import download
 
 _MIB = 1 << 20
@@ -56,7 +56,7 @@ class Assembly:
 
     async def run(self, partial: Partial, *, seed: Path | None = None) -> Assembled:
         """Complete `partial`, which the caller owns; raises as `sync.pull.pull` does, and `OSError`."""
-        self._require_space(partial)
+        require_space(self._store, partial, self._found.tag)
         try:
             await in_thread(partial.prepare, self._found.document, strong=self._strong)
             if seed is not None:
@@ -65,7 +65,7 @@ class Assembly:
             try:
                 tally = await self._download(partial)
             except IntegrityError as error:
-                raise await self._explained(error) from error
+                raise await explained(self._remote, self._found, error) from error
             self._watch.phase(str(self._found.tag), "commit")
             return Assembled(await in_thread(partial.finish), missing, tally.dropped)
         finally:
@@ -103,35 +103,6 @@ class Assembly:
         )
         return tally
 
-    async def _explained(self, error: IntegrityError) -> BentoMLException:
-        """A version that was deleted or replaced meanwhile looks damaged; say what really happened."""
-        tag = self._found.tag
-        try:
-            now = await fetch(self._remote, tag, Reference(tag.name, tag.version, None))
-        except NotFound:
-            return NotFound(f"{tag} was deleted from {self._remote.properties.url} while it was being pulled")
-        except BentoMLException:
-            return error
-        if now.manifest.pin == self._manifest.pin and now.envelope.push_id == self._found.envelope.push_id:
-            return error
-        return Conflict(
-            f"{tag} was replaced on {self._remote.properties.url} while it was being pulled", hint="pull again"
-        )
-
-    def _require_space(self, partial: Partial) -> None:
-        needed = missing_allocation(partial)
-        anchor = self._store.layout.state
-        while not anchor.exists():
-            anchor = anchor.parent
-        disk = os.statvfs(anchor)
-        free = disk.f_bavail * disk.f_frsize
-        if needed > free:
-            raise NoSpace(
-                f"{self._found.tag} needs {needed / _MIB:.1f} MiB more in {self._store.home}, "
-                f"{free / _MIB:.1f} MiB are free",
-                hint="free some space, or use another store: bentosync --store DIR pull …",
-            )
-
 
 def _plant(seed: Path, files: Sequence[PartialFile], *, strong: bool) -> None:
     """Take over what the tree `seed` holds already. A file that is gone, or no regular file, gives nothing."""
@@ -142,3 +113,32 @@ def _plant(seed: Path, files: Sequence[PartialFile], *, strong: bool) -> None:
                 file.adopt(source, strong=strong)
             finally:
                 os.close(source)
+
+
+async def explained(remote: Remote, found: Resolved, error: IntegrityError) -> BentoMLException:
+    """A version that was deleted or replaced while it was read looks damaged; say what really happened."""
+    tag = found.tag
+    try:
+        now = await fetch(remote, tag, Reference(tag.name, tag.version, None))
+    except NotFound:
+        return NotFound(f"{tag} was deleted from {remote.properties.url} while it was being read")
+    except BentoMLException:
+        return error
+    if now.manifest.pin == found.manifest.pin and now.envelope.push_id == found.envelope.push_id:
+        return error
+    return Conflict(f"{tag} was replaced on {remote.properties.url} while it was being read", hint="try again")
+
+
+def require_space(store: Store, partial: Partial, tag: Tag) -> None:
+    """Raise `NoSpace` if the disk of `store` has no room for what `partial` has not allocated yet."""
+    needed = missing_allocation(partial)
+    anchor = store.layout.state
+    while not anchor.exists():
+        anchor = anchor.parent
+    disk = os.statvfs(anchor)
+    free = disk.f_bavail * disk.f_frsize
+    if needed > free:
+        raise NoSpace(
+            f"{tag} needs {needed / _MIB:.1f} MiB more in {store.home}, {free / _MIB:.1f} MiB are free",
+            hint="free some space, or use another store: bentosync --store DIR pull …",
+        )

@@ -1,0 +1,252 @@
+"""Opening a version that is only on a remote: found, its weights known, and decided who fetches and what is kept.
+
+| `cache` | target | what happens |
+|---|---|---|
+| `first` | any | pulled, then loaded from the store |
+| `none` | any | streamed; the disk is not touched |
+| `tee` | GPU, or CPU with `staging="force"` | streamed, written beside it; or another process's copy is followed |
+| `tee` | CPU, and memory for twice the weights | streamed into memory of its own, and written beside it |
+| `tee` | CPU, less memory, or another process fetches it | pulled (or waited for), then mapped |
+
+"Pulled" is also the way when the manifest has no table for a weight file, and when the store has a version of that name
+after all: a pull says what is wrong, or that all is well.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from typing import Literal
+
+from bentosync.errors import LocalIOError, NetworkError, UnsafeInput
+from bentosync.events import Event, Observer, ignore
+from bentosync.formats.safetensors import INDEX_BYTES_MAX, Header
+from bentosync.loader.cache import Cache
+from bentosync.loader.device import Backend
+from bentosync.loader.fetcher import Fetcher
+from bentosync.loader.landing import Landing
+from bentosync.loader.memory import available_bytes
+from bentosync.loader.opening import chosen_backend
+from bentosync.loader.options import Options
+from bentosync.loader.proof import Proof, Strength, unit_bytes
+from bentosync.loader.remote_version import RemoteVersion, index_of, weights_of
+from bentosync.loader.resolve import Elsewhere, elsewhere
+from bentosync.loader.sharing import Following, take_turn
+from bentosync.loader.shelf import Shelf
+from bentosync.loader.tee import Tee
+from bentosync.loader.timeline import Timeline
+from bentosync.manifest.values import FileEntry
+from bentosync.remote.contract import Remote
+from bentosync.settings import Settings
+from bentosync.store.partial import Partial
+from bentosync.store.seen import Seen
+from bentosync.store.store import Store
+from bentosync.sync.assembly import require_space
+from bentosync.sync.pull import complete
+from bentosync.sync.resolve import Resolved, resolve
+from bentosync.sync.session import opened_remote, opened_store
+from bentosync.sync.watch import Watch
+
+_AMPLE = 2
+"""Memory for so many times the weights is enough: once for the tensors, once for the pages of what is written."""
+
+
+class Mailbox:
+    """Events of the network's thread, until the caller's thread passes them on."""
+
+    def __init__(self) -> None:
+        self._events: deque[Event] = deque(maxlen=1000)
+
+    def __call__(self, event: Event) -> None:
+        """Keep it; of very many the oldest are lost."""
+        self._events.append(event)
+
+    def deliver(self, observer: Observer | None) -> None:
+        """Give everything to `observer`."""
+        while self._events:
+            event = self._events.popleft()
+            if observer is not None:
+                observer(event)
+
+
+@dataclass(frozen=True, slots=True)
+class Tables:
+    """Stands where an open checkpoint stands in a local load."""
+
+    headers: tuple[Header, ...]
+
+
+@dataclass(slots=True, weakref_slot=True)
+class Distant:
+    """An open version on a remote. `close()` it; tensors already made outlive it."""
+
+    label: str
+    checkpoint: Tables
+    backend: Backend
+    options: Options
+    version: RemoteVersion
+    found: Resolved
+    strength: Strength
+    settings: Settings
+    fetcher: Fetcher
+    mailbox: Mailbox
+    timeline: Timeline
+    began: float
+    shelf: Shelf | None = None
+    following: Following | None = None
+    tee: Tee | None = None
+    cache: Cache = field(default_factory=lambda: Cache("none", "none"))
+    mapped: Literal[False] = False
+
+    @property
+    def whole(self) -> bool:
+        """Whether every tensor is asked for."""
+        return self.options.tensors is None and not self.options.plan
+
+    def close(self) -> None:
+        """End what is under way; the tee of a load that is not over leaves a partial."""
+        if self.following is not None:
+            self.following.stop()
+        self.fetcher.close()
+        if self.tee is not None:
+            self.tee.leave()
+        if self.shelf is not None:
+            self.shelf.close()
+
+    def __del__(self) -> None:
+        self.close()  # an iterator that is dropped half-way keeps no thread and no lock
+
+
+def open_distant(ref: object, asked: Options, *, backend: Backend | None = None) -> Distant | None:
+    """The version that `ref` names, open on its remote; None if it is to be opened in the store (see the table).
+
+    Raises:
+        NotFound: The remote has no such version.
+        Conflict: The manifest is not the one this store has seen.
+        IntegrityError, AuthError, NetworkError: As for a pull.
+    """
+    began = time.perf_counter()
+    where = elsewhere(ref, asked.settings, remote=asked.remote, refresh=asked.refresh)
+    if where is None or asked.cache == "first":
+        return None
+    mailbox = Mailbox()
+    fetcher = Fetcher(lambda: opened_remote(where.remote, where.settings, mailbox))
+    opened: Distant | None = None
+    try:
+        opened = _open(where, asked, backend, fetcher, mailbox, began)
+        return opened
+    except NetworkError:
+        if asked.refresh and where.reference.version is None and where.reference.alias is None:
+            return None  # the store's latest may do, with a warning
+        raise
+    finally:
+        mailbox.deliver(asked.on_event)
+        if opened is None:
+            fetcher.close()
+
+
+def _open(
+    where: Elsewhere, asked: Options, backend: Backend | None, fetcher: Fetcher, mailbox: Mailbox, began: float
+) -> Distant | None:
+    timeline = Timeline()
+    strength: Strength = "strong" if asked.verify == "strong" or where.reference.pin is not None else "full"
+    found, place, index = fetcher.call(lambda remote: _find(remote, where, strength))
+    timeline.reach("resolved", began)
+    store = opened_store(where.settings)
+    if store.find(found.tag) is not None:
+        return None
+    if where.reference.pin is None:
+        Seen(store.layout.state).check(place, found.tag, found.manifest.pin)
+    version = weights_of(found.manifest, index)
+    if version is None:
+        return None
+    distant = Distant(
+        str(found.tag), Tables(version.headers), backend or chosen_backend(asked), asked, version, found, strength,
+        where.settings, fetcher, mailbox, timeline, began,
+    )  # fmt: skip
+    if asked.cache == "tee" and not _share(distant, store, where):
+        return None
+    return distant
+
+
+async def _find(remote: Remote, where: Elsewhere, strength: Strength) -> tuple[Resolved, str, bytes | None]:
+    """The manifest, the place it came from, and the index of its shards if it is not inline there."""
+    found = await resolve(remote, where.reference)
+    entry = index_of(found.manifest)
+    index = None if entry is None else entry.inline
+    if entry is not None and index is None:
+        index = await _read(remote, found.key(entry.path), entry, strength)
+    return found, await remote.place(), index
+
+
+async def _read(remote: Remote, key: str, entry: FileEntry, strength: Strength) -> bytes:
+    """A small file, proven."""
+    if entry.size > INDEX_BYTES_MAX:
+        raise UnsafeInput(f"safetensors index: {entry.size} bytes, over {INDEX_BYTES_MAX}")
+    data = bytearray(entry.size)
+    unit, memory = unit_bytes(strength), memoryview(data)
+    units = [memory[begin : begin + unit] for begin in range(0, entry.size, unit)]
+    await remote.read_range(key, 0, entry.size, Landing(Proof(entry, strength), 0, units, lambda count: None))
+    return bytes(data)
+
+
+def _share(distant: Distant, store: Store, where: Elsewhere) -> bool:
+    """Decide who fetches and what is kept. False: it is better pulled and mapped."""
+    memory = available_bytes()
+    ample = memory is None or memory > _AMPLE * distant.version.size
+    maps = distant.backend.name == "cpu" and distant.options.staging == "auto" and distant.whole
+    if maps and not ample:
+        return False
+    try:
+        turn = take_turn(store, distant.found.tag)
+    except LocalIOError as error:
+        distant.cache = Cache("none", "failed")
+        distant.cache.reason = str(error)
+        return True
+    if turn is None and maps:
+        return False
+    distant.shelf = Shelf(store, distant.found.tag, distant.found.manifest)
+
+    def lead(turn: ExitStack) -> None:
+        # Blocks of CPU memory lie where tensors want them, and not where sectors do.
+        direct = not ample and distant.backend.name != "cpu"
+        distant.tee = _tee(distant.found, store, where, turn, strong=distant.strength == "strong", direct=direct)
+        distant.cache = distant.tee.cache
+
+    if turn is not None:
+        lead(turn)
+    elif distant.whole:
+        distant.cache = Cache("follow", "published")
+        distant.following = Following(
+            store,
+            distant.found.tag,
+            distant.shelf,
+            patience_seconds=2 * where.settings.transfer.stall_seconds,
+            lead=lead,
+        )
+    else:
+        distant.cache = Cache("none", "none")
+        distant.cache.reason = "another process is fetching this version"
+    return True
+
+
+def _tee(found: Resolved, store: Store, where: Elsewhere, turn: ExitStack, *, strong: bool, direct: bool) -> Tee:
+    partial = Partial(store.layout.partial_dir(found.manifest.digest), found.manifest)
+    inline_bytes = sum(entry.size for entry in found.manifest.files if entry.inline is not None)
+
+    async def publish(partial: Partial) -> int:
+        watch = Watch(ignore, "pull")
+        async with opened_remote(where.remote, where.settings, watch) as remote:
+            pulled = await complete(store, remote, found, partial, settings=where.settings, watch=watch, strong=strong)
+        return max(0, pulled.finished.moved_bytes - inline_bytes)
+
+    return Tee(
+        partial,
+        found.document,
+        turn=turn,
+        direct=direct,
+        publish=publish,
+        check_space=lambda: require_space(store, partial, found.tag),
+    )

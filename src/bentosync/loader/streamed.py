@@ -1,0 +1,161 @@
+"""Tensors from a remote, through the same pipeline as from a disk: fetched, proven, copied, handed out as views.
+
+Every reader of the pipeline keeps one request under way. Reads are in file order, so tensors become ready in file
+order; the first and the last ones are small (`ramp`).
+"""
+
+from __future__ import annotations
+
+import itertools
+import time
+from collections.abc import Callable, Generator, Sequence
+from dataclasses import dataclass
+
+from bentosync.events import Progress
+from bentosync.loader import device
+from bentosync.loader.courier import Courier
+from bentosync.loader.device import Tensor
+from bentosync.loader.distant import Distant
+from bentosync.loader.pipeline import Pipeline
+from bentosync.loader.plan import Extent, ReadPlan, plan_reads
+from bentosync.loader.proof import unit_bytes
+from bentosync.loader.ramp import ramped
+from bentosync.loader.report import Report, Stages
+from bentosync.loader.selection import Wanted
+from bentosync.loader.staging import RING_BYTES_MAX, Ring
+
+_BLOCK_BYTES = 256 << 20
+_AHEAD_BYTES = 1 << 30
+_BLOCK_PER_TENSOR = 1
+_DEVICE_READ_BYTES = 16 << 20
+"""As for local loads: a copy to a GPU costs about 10 us to start."""
+_HOST_READ_BYTES = 8 << 20
+"""A request costs about 1 ms of CPU and a round trip of silence on its connection; above this neither shows."""
+_HELD_SLOTS = 8
+"""Slots that copies and the tee may hold while every reader has one."""
+
+
+@dataclass(frozen=True, slots=True)
+class Shape:
+    """Readers, slots, and bytes of a read (and of a slot)."""
+
+    readers: int
+    slots: int
+    read_bytes: int
+    unit_bytes: int
+
+
+def shape(*, jobs: int, unit: int, to_device: bool) -> Shape:
+    """As many reads at once as the transfer settings say, in reads as large as the ring allows. Pure."""
+    most = RING_BYTES_MAX // unit
+    readers = max(1, min(jobs, most - _HELD_SLOTS))
+    slots = readers + _HELD_SLOTS
+    wanted = max(unit, _DEVICE_READ_BYTES if to_device else _HOST_READ_BYTES)
+    read_bytes = min(wanted, RING_BYTES_MAX // slots // unit * unit)
+    return Shape(readers, slots, read_bytes, unit)
+
+
+def streamed_tensors(
+    distant: Distant, wanted: Sequence[Wanted], began: float
+) -> Generator[tuple[str, Tensor], None, Report]:
+    """Tensors in file order, each when its bytes are on the device. Close the generator to stop early."""
+    asked, backend = distant.options, distant.backend
+    sizes = shape(
+        jobs=distant.settings.transfer.jobs, unit=unit_bytes(distant.strength), to_device=backend.name != "cpu"
+    )
+    plan = ramped(
+        plan_reads(
+            wanted,
+            [Extent(entry.size, header.data_offset) for entry, header in
+             zip(distant.version.entries, distant.version.headers, strict=True)],
+            slot_bytes=sizes.read_bytes,
+            unit_bytes=sizes.unit_bytes,
+            block_bytes=_BLOCK_PER_TENSOR if asked.own else _BLOCK_BYTES,
+            prove_headers=distant.whole,
+        ),
+        step_bytes=sizes.unit_bytes,
+        edge_bytes=2 * sizes.readers * sizes.unit_bytes,
+    )  # fmt: skip
+    ring = Ring(backend, slot_bytes=sizes.read_bytes, slots=sizes.slots, pinned=backend.name != "cpu", warn=asked.warn)
+    courier = Courier(distant, ring)
+    pipeline = Pipeline(
+        plan,
+        (),
+        backend,
+        ring,
+        readers=sizes.readers,
+        ahead_bytes=_AHEAD_BYTES,
+        proofs={},
+        on_done=_progress(distant, plan),
+        bring=courier.bring,
+    )
+    timeline = distant.timeline
+    timeline.reach("planned", distant.began)
+    opened = time.perf_counter()
+    hand_out = 0.0
+    try:
+        for placement, block in pipeline:
+            start = time.perf_counter()
+            want = placement.wanted
+            if block is None:
+                block = backend.allocate(0)
+            tensor = device.view(block, placement.offset, want.size, want.dtype, want.shape)
+            tensor, block = device.cast(tensor, asked.dtype), None
+            timeline.reach("first_tensor", distant.began)
+            hand_out += time.perf_counter() - start
+            yield want.name, tensor
+            del tensor  # a caller that drops it must be able to free its block
+        backend.synchronize()
+        timeline.reach("last_tensor", distant.began)
+        if distant.tee is not None:
+            distant.tee.finish(whole=distant.whole)
+    finally:
+        if distant.following is not None:
+            distant.following.stop()
+        distant.fetcher.stop()
+        pipeline.close()
+    return Report(
+        label=distant.label,
+        device=backend.name,
+        path="network",
+        files=len({want.file for want in wanted}),
+        tensors=len(wanted),
+        bytes=plan.payload_bytes,
+        read_bytes=plan.read_bytes,
+        overread_bytes=plan.overread_bytes,
+        seconds=time.perf_counter() - began,
+        stages=pipeline.stages + Stages(open=opened - began, hand_out=hand_out),
+        readers=pipeline.readers,
+        ring_bytes=ring.size_bytes,
+        pinned_bytes=ring.pinned_bytes,
+        device_peak_bytes=backend.peak_bytes(),
+        verified=distant.strength,
+        fetched_bytes=courier.fetched_bytes,
+        cache=distant.cache,
+        timeline=timeline,
+    )
+
+
+def _progress(distant: Distant, plan: ReadPlan) -> Callable[[int], None]:
+    """Passes on what the network's thread had to say, and turns "so many reads are done" into a Progress event."""
+    observer, mailbox = distant.options.on_event, distant.mailbox
+    if observer is None:
+        return lambda done: mailbox.deliver(None)
+    totals: dict[int, int] = {}
+    in_file = [totals.setdefault(read.file, 0) for read in plan.reads]
+    for index, read in enumerate(plan.reads):
+        totals[read.file] += read.size
+        in_file[index] = totals[read.file]
+    done_bytes = list(itertools.accumulate(read.size for read in plan.reads))
+
+    def report(done: int) -> None:
+        mailbox.deliver(observer)
+        read = plan.reads[done - 1]
+        path = distant.version.entries[read.file].path
+        observer(
+            Progress(
+                "load", distant.label, path, in_file[done - 1], totals[read.file], done_bytes[done - 1], plan.read_bytes
+            )
+        )
+
+    return report

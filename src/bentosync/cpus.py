@@ -32,7 +32,7 @@ def _allowed() -> int:
 def _quotas(root: Path) -> Iterator[tuple[int, int]]:
     """Every quota that holds for this process, and its period; both in microseconds."""
     try:
-        lines = (root / "proc/self/cgroup").read_text().splitlines()
+        lines = (root / "proc/self/cgroup").read_text("utf-8", "replace").splitlines()
     except OSError:
         return
     groups = root / "sys/fs/cgroup"
@@ -58,7 +58,7 @@ def _upwards(mount: Path, path: str) -> Iterator[Path]:
 
 def _words(path: Path) -> list[str]:
     try:
-        return path.read_text().split()
+        return path.read_text("utf-8", "replace").split()
     except OSError:
         return []
 

@@ -195,9 +195,15 @@ def test_modes_are_those_of_new_files_plus_execute_and_never_set_user_id(store: 
     assert modes == {"tool": 0o750, "secret": 0o640, "suid": 0o750, "closed": 0o750, "": 0o750}
 
 
-def test_the_state_folder_is_private(store: Store) -> None:
-    create(store, "m:v1")
-    assert stat.S_IMODE(store.layout.state.stat().st_mode) == 0o700
+@pytest.mark.parametrize(("umask", "mode"), [(0o077, 0o700), (0o022, 0o755), (0o002, 0o775)])
+def test_the_state_folder_is_as_open_as_the_models(store: Store, umask: int, mode: int) -> None:
+    before = os.umask(umask)
+    try:
+        create(store, "m:v1")
+    finally:
+        os.umask(before)
+    folders = (store.layout.models, store.layout.state, store.layout.staging, store.layout.trash, store.layout.locks)
+    assert {stat.S_IMODE(folder.stat().st_mode) for folder in folders} == {mode}
 
 
 # --- get, list, latest ------------------------------------------------------------------------------------------------

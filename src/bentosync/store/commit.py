@@ -54,7 +54,7 @@ class Commit:
             return
         with translated(f"preparing {self._layout.state}"):
             self._disk.make_directory(self._layout.models)
-            self._disk.make_directory(self._layout.state, 0o700)
+            self._disk.make_directory(self._layout.state)
             if self._layout.models.stat().st_dev != self._layout.state.stat().st_dev:
                 raise LocalIOError(
                     f"{self._layout.models} and {self._layout.state} are on different file systems, "

@@ -38,10 +38,13 @@ class Modes:
             wanted = (0o777 & ~self.umask) | (stat.S_ISGID if self.group is not None else 0)
         else:
             wanted = (0o777 if mode & stat.S_IXUSR else 0o666) & ~self.umask
-        if self.group is not None:
+        status = path.lstat()
+        if self.group is not None and status.st_gid != self.group:
             with contextlib.suppress(OSError):
                 os.chown(path, -1, self.group, follow_symlinks=False)
-        if stat.S_IMODE(mode) != wanted or self.group is not None:
+                status = path.lstat()
+        # Only where needed: what another member of the group began to pull is right already, and not ours to change.
+        if stat.S_IMODE(status.st_mode) != wanted:
             os.chmod(path, wanted)
 
 
@@ -81,7 +84,8 @@ class _Settling:
             folder, through = self._pending.pop()
             if len(os.fsencode(folder)) > _PATH_BYTES_MAX:
                 raise InvalidModel(f"{self._name(folder)[:200]}… is nested too deep")
-            os.chmod(folder, 0o700)
+            if stat.S_IMODE(folder.stat().st_mode) & 0o700 != 0o700:
+                os.chmod(folder, 0o700)
             with os.scandir(folder) as entries:
                 listed = list(entries)
             for entry in listed:

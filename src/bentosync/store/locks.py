@@ -25,6 +25,7 @@ _POLL_SECONDS_FIRST = 0.002
 _POLL_SECONDS_MAX = 0.2
 # struct flock: type, whence, start, length (0: to the end), pid (0 for these locks).
 _WHOLE_FILE = struct.pack("@hhqqi4x", fcntl.F_WRLCK, os.SEEK_SET, 0, 0, 0)
+_NOTHING = struct.pack("@hhqqi4x", fcntl.F_UNLCK, os.SEEK_SET, 0, 0, 0)
 _logger = logging.getLogger("bentosync")
 
 
@@ -66,6 +67,8 @@ class Locks:
                 self._wait(fd, path, deadline, seconds, what)
                 yield
             finally:
+                # Not only closed: a process that was forked meanwhile has the descriptor too, and would keep the lock.
+                _unlock(fd)
                 os.close(fd)
         finally:
             mutex.release()
@@ -117,6 +120,16 @@ def try_lock(fd: int) -> bool:
     except OSError:
         return True
     return True
+
+
+def _unlock(fd: int) -> None:
+    """Let go of what `try_lock` took."""
+    command = getattr(fcntl, "F_OFD_SETLK", None)
+    with contextlib.suppress(OSError):
+        if command is None:
+            fcntl.flock(fd, fcntl.LOCK_UN)
+        else:
+            fcntl.fcntl(fd, command, _NOTHING)
 
 
 def _busy(what: str, seconds: float) -> Busy:

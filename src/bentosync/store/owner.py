@@ -15,7 +15,7 @@ def owner_id(state: Path) -> str:
     path = state / "owner"
     fresh = secrets.token_hex(16)
     try:
-        state.mkdir(mode=0o700, parents=True, exist_ok=True)
+        state.mkdir(parents=True, exist_ok=True)
         scratch = state / f"owner.{fresh}"
         _write_durably(scratch, fresh)
         try:

@@ -37,8 +37,8 @@ class Staging:
         """A new empty tree."""
         while True:
             place = self._layout.staging / secrets.token_hex(8)
-            self._disk.make_directory(place, 0o700)
-            fd = os.open(place / _LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+            self._disk.make_directory(place)
+            fd = os.open(place / _LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
             if try_lock(fd):
                 break
             os.close(fd)

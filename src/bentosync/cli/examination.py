@@ -23,7 +23,7 @@ def lines(found: Examined) -> Iterator[str]:
         yield _line("round trip", f"{found.round_trip_seconds * 1000:.1f} ms")
     for command in NEEDS:
         lacking = found.lacking(command)
-        if "write" in found.steps or command in ("pull", "list --remote"):
+        if "write" in found.steps or "write" not in NEEDS[command]:
             yield _line(command, f"no: lacks {', '.join(lacking)}" if lacking else "will work")
 
 
@@ -58,9 +58,9 @@ def _step(name: str, step: Step, found: Examined) -> str:
         return f"{why}; {step.note}" if step.note else why
     if name == "conditional writes":
         return "yes" if found.conditional else "no: the store ignores them; push with --single-writer"
-    rate = {"write": found.write_rate, "read": found.read_rate}.get(name)
+    rate = {"write": found.write_rate, "read files": found.read_rate}.get(name)
     return f"yes, {amounts.rate(rate)}" if rate else f"yes, {step.note}" if step.note else "yes"
 
 
 def _line(label: str, text: str) -> str:
-    return f"  {label:<30}{text}"
+    return f"  {label:<20}{text}"

@@ -24,11 +24,11 @@ from bentosync.settings import RemoteSettings, Settings
 from bentosync.sync.session import opened_remote
 
 PROBE_BYTES = 1 << 20
+_LOOKED_AT_MAX = 200
 NEEDS = {
-    "pull": ("read",),
-    "list --remote": ("list", "read"),
-    "push": ("list", "read", "write", "uploads", "delete", "conditional writes"),
-    "delete --remote, gc --remote": ("list", "read", "write", "uploads", "delete", "conditional writes"),
+    "pull": ("read manifests", "read files"),
+    "list --remote": ("list", "read manifests"),
+    "push": ("list", "read manifests", "read files", "write", "uploads", "delete", "conditional writes"),
 }
 """Which steps stand for which commands."""
 
@@ -132,10 +132,12 @@ class _Examination:
         self._data = secrets.token_bytes(PROBE_BYTES)
 
     async def run(self, *, read_only: bool) -> None:
-        listed = await self._list()
+        manifest = await self._list()
+        with self._step("read manifests"):
+            await self._read_any("read manifests", manifest, f"{keys.MODELS}.bentosync-probe")
         if read_only:
-            with self._step("read"):
-                await self._read_any(listed)
+            with self._step("read files"):
+                await self._read_any("read files", await self._some_file(), self._key)
             return
         with self._step("write"):
             began = time.monotonic()
@@ -143,8 +145,11 @@ class _Examination:
             self._found.write_rate = PROBE_BYTES / (time.monotonic() - began)
         written = self._found.steps["write"].ok
         try:
-            with self._step("read"):
-                await (self._read_back() if written else self._read_any(listed))
+            with self._step("read files"):
+                if written:
+                    await self._read_back()
+                else:
+                    await self._read_any("read files", await self._some_file(), self._key)
             if written:
                 with self._step("uploads"):
                     await self._upload()
@@ -157,10 +162,17 @@ class _Examination:
                 self._found.conditional = await self._remote.conditional_writes()
 
     async def _list(self) -> str | None:
-        """The key of some model file, else of anything there is."""
+        """The key of some manifest or pointer."""
         with self._step("list"):
-            return await _first(self._remote, keys.FILES) or await _first(self._remote, keys.MODELS)
+            return await _sample(self._remote, keys.MODELS)
         return None
+
+    async def _some_file(self) -> str | None:
+        """The key of some model's file; None also if nobody may know."""
+        try:
+            return await _sample(self._remote, keys.FILES)
+        except Forbidden:
+            return None
 
     async def _read_back(self) -> None:
         began = time.monotonic()
@@ -170,26 +182,27 @@ class _Examination:
             raise IntegrityError(f"{self._found.url} returned other bytes than were written to {self._key}")
         await self._answer_time(self._key)
 
-    async def _read_any(self, key: str | None) -> None:
-        """The start of an object that is there; without one, the answer about one that is not."""
+    async def _read_any(self, name: str, key: str | None, absent: str) -> None:
+        """The start of the object `key`; without one, what is said about `absent`, which is not there."""
         if key is None:
             try:
-                await self._answer_time(self._key)
+                await self._answer_time(absent)
             except NotFound:
-                self._found.steps["read"] = Step(True, "nothing is there to be read")
+                self._found.steps[name] = Step(True, "none was looked at")
             except Forbidden as error:
                 # Who may not list is told "forbidden" about what does not exist, too.
                 if self._found.steps["list"].ok:
                     raise
-                self._found.steps["read"] = Step(
-                    None, "cannot be told without the permission to list", error.permission
+                self._found.steps[name] = Step(
+                    None, "without the permission to list, a missing object looks refused", error.permission
                 )
             return
         stat = await self._remote.stat(key)
         length = min(stat.size, PROBE_BYTES)
         began = time.monotonic()
         await self._remote.read_range(key, 0, length, _Bin(length))
-        self._found.read_rate = length / (time.monotonic() - began)
+        if length == PROBE_BYTES:
+            self._found.read_rate = length / (time.monotonic() - began)
         await self._answer_time(key)
 
     async def _answer_time(self, key: str) -> None:
@@ -223,12 +236,17 @@ class _Examination:
             self._found.steps.setdefault(name, Step(True))
 
 
-async def _first(remote: Remote, prefix: str) -> str | None:
-    """The key of an object that is not empty."""
+async def _sample(remote: Remote, prefix: str) -> str | None:
+    """The key of an object that is not empty, and large enough to tell a rate if there is one among the first."""
+    found: str | None = None
+    seen = 0
     async for stat in remote.list(prefix):
-        if stat.size:
-            return stat.key
-    return None
+        seen += 1
+        if stat.size >= PROBE_BYTES or (found is None and stat.size):
+            found = stat.key
+        if stat.size >= PROBE_BYTES or seen == _LOOKED_AT_MAX:
+            break
+    return found
 
 
 class _Bin:

@@ -12,6 +12,6 @@ has one action. The first rule that fits acts; `server.unfired` names rules that
 because its fault did not happen.
 
 `objects` holds what is stored, `operations` what each request does, `documents` the XML, `signature` SigV4, `policy`
-who may do what, `rules` the choice, `actions` what can go wrong, `call` the values in between, `server` the sockets and the
-counts.
+who may do what, `rules` the choice, `actions` what can go wrong, `call` the values in between, `server` the sockets and
+the counts.
 """

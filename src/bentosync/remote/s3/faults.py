@@ -187,16 +187,17 @@ def error(found: Fault, scene: Scene) -> BentoMLException:
 
 
 def _forbidden(scene: Scene, told: str) -> Forbidden:
-    name, permission = scene.api.name, scene.api.permission
+    permission = scene.api.permission
     resource = f"arn:aws:s3:::{scene.bucket}" + (f"/{scene.key}" if scene.key else "")
+    refused = f"{scene.api.name} of {scene.what} in" if scene.key else f"{scene.api.name} on"
     hints = [f"grant {permission} on {resource}, or use other credentials"]
     if scene.api.reads:
         hints.append("if the object may not exist: who lacks s3:ListBucket on the bucket is told this instead")
     if scene.owner:
         hints.append(f"if the bucket does not belong to account {scene.owner}: correct expected_bucket_owner")
+    hints.append("policies for pull, push, delete and gc: docs/how-to/permissions.md")
     return Forbidden(
-        f"{scene.host} refuses {name} of {scene.what} in bucket {scene.bucket} to credentials {scene.credentials} "
-        f"({told})",
+        f"{scene.host} refuses {refused} bucket {scene.bucket} to credentials {scene.credentials} ({told})",
         permission=permission,
         hint="\n".join(hints),
     )

@@ -5,6 +5,7 @@ working directory, the user's config file, default.
 """
 
 from bentosync.settings.choose import choose_remote, other_remote, parse_url, remote_at
+from bentosync.settings.foreign import aws, names_a_proxy
 from bentosync.settings.load import Found, Resolved, load, resolve, terminal, user_config_path
 from bentosync.settings.values import (
     Addressing,
@@ -30,8 +31,10 @@ __all__ = [
     "Settings",
     "TerminalSettings",
     "TransferSettings",
+    "aws",
     "choose_remote",
     "load",
+    "names_a_proxy",
     "other_remote",
     "parse_url",
     "remote_at",

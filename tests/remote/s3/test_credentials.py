@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from bentosync.errors import AuthError
-from bentosync.remote.s3.credentials import Chain, Surroundings
+from bentosync.remote.s3.credentials import Chain
+from bentosync.remote.s3.plain import Surroundings
 
 
 @pytest.fixture(autouse=True)

@@ -51,6 +51,34 @@ def test_every_signature_is_the_one_botocore_makes(
         assert ours["Authorization"] == by_botocore(credentials, "GET", url, headers, payload)
 
 
+NAMES = st.from_regex(r"[A-Za-z][A-Za-z0-9-]{0,20}", fullmatch=True).map(lambda name: f"x-amz-meta-{name}")
+VALUES = st.text(st.characters(min_codepoint=0x20, max_codepoint=0x7E), max_size=40)
+
+
+@given(
+    method=st.sampled_from(["GET", "HEAD", "PUT", "POST", "DELETE"]),
+    key=TEXT,
+    query=st.lists(
+        st.tuples(TEXT, st.text(st.characters(codec="utf-8", exclude_characters="\0"), max_size=20)), max_size=4
+    ),
+    headers=st.dictionaries(NAMES, VALUES, max_size=6),
+    token=st.none() | st.from_regex(r"[A-Za-z0-9/+=]{1,200}", fullmatch=True),
+    secret=st.from_regex(r"[A-Za-z0-9/+=]{1,60}", fullmatch=True),
+)
+def test_so_it_is_whatever_the_method_the_query_and_the_headers(
+    method: str, key: str, query: list[tuple[str, str]], headers: dict[str, str], token: str | None, secret: str
+) -> None:
+    credentials = Credentials("AKID", secret, token)
+    at = address.address("bucket", endpoint_url="https://s3.example:9000", region="eu-west-3", addressing="path")
+    url = at.url(key, list(dict(query).items()))
+    # A name in two spellings would be two headers to us, and one to botocore.
+    headers = {name.lower(): value for name, value in headers.items()}
+    ours = Signer().sign(
+        credentials, method=method, url=url, headers=headers, payload=UNSIGNED_PAYLOAD, region="eu-west-3", now=NOW
+    )
+    assert ours["Authorization"] == by_botocore(credentials, method, url, headers, UNSIGNED_PAYLOAD)
+
+
 def test_the_key_of_the_day_follows_secret_day_and_region() -> None:
     def sign(signer: Signer, secret: str, region: str, day: int) -> str:
         return signer.sign(

@@ -20,7 +20,8 @@ from bentosync.remote.contract import Access
 from bentosync.remote.s3 import address, faults
 from bentosync.remote.s3.address import Address, Query
 from bentosync.remote.s3.api import Api
-from bentosync.remote.s3.credentials import Chain, Surroundings
+from bentosync.remote.s3.credentials import Chain
+from bentosync.remote.s3.plain import Surroundings
 from bentosync.remote.s3.signing import EMPTY_SHA256, UNSIGNED_PAYLOAD, Credentials, Signer
 from bentosync.settings import RemoteSettings
 from bentosync.wire.exchange import Body, Reply, Request, Wire

@@ -1,17 +1,21 @@
 """Credentials and the like by botocore's chain: environment, profile, SSO, process, web identity, container, instance.
 
-botocore takes a third of a second to import and may ask the network, so all of it happens in a worker thread: once at
-the first request, and again when temporary credentials near their end or the store says they have expired.
+What is simply written down in the environment or in a file is read without botocore (`plain`), in the same order and
+with the same result. botocore takes a quarter of a second to import and may ask the network, so whatever happens here
+happens in a worker thread: once at the first request, and again when temporary credentials near their end or the store
+says they have expired.
 """
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from bentosync import settings
 from bentosync.errors import AuthError
+from bentosync.remote.s3 import plain
+from bentosync.remote.s3.plain import Surroundings
 from bentosync.remote.s3.signing import Credentials
 
 if TYPE_CHECKING:
@@ -25,21 +29,13 @@ _HINT = (
 )
 
 
-@dataclass(frozen=True, slots=True)
-class Surroundings:
-    """What the user's AWS configuration says besides credentials; None where it is silent."""
-
-    region: str | None = None
-    endpoint_url: str | None = None
-
-
 class Chain:
-    """botocore's chain for one profile (None: the default one). Safe for concurrent callers in one event loop."""
+    """The chain for one profile (None: the default one). Safe for concurrent callers in one event loop."""
 
     def __init__(self, profile: str | None) -> None:
         self._profile = profile
         self._session: Session | None = None
-        self._found: Any = None  # botocore's credentials object; it knows when it must be refreshed
+        self._found: Any = None  # `Credentials`, or botocore's object, which knows when it must be refreshed
         self._around: Surroundings | None = None
         self._lock = asyncio.Lock()
 
@@ -47,7 +43,7 @@ class Chain:
         """Region and endpoint of the profile. Raises `AuthError` if the profile does not exist."""
         async with self._lock:
             if self._around is None:
-                self._around = await asyncio.to_thread(_guarded, self._look_around)
+                self._around = await asyncio.to_thread(self._look_around)
             return self._around
 
     async def credentials(self) -> Credentials:
@@ -57,30 +53,40 @@ class Chain:
             async with self._lock:
                 found = self._found
                 if found is None or _ages(found):
-                    found = await asyncio.to_thread(_guarded, self._load)
-        return _frozen(found)
+                    found = await asyncio.to_thread(self._load)
+        return found if isinstance(found, Credentials) else _frozen(found)
 
     def forget(self, refused: Credentials) -> None:
         """The store refused these as expired: run the whole chain again at the next call, unless others have by now."""
-        if self._found is not None and _frozen(self._found) == refused:
+        found = self._found
+        if found is not None and refused == (found if isinstance(found, Credentials) else _frozen(found)):
             self._found = self._session = None
+
+    def _load(self) -> Any:
+        if self._found is None and (written := plain.credentials(settings.aws(), self._profile)):
+            self._found = _checked(written)
+        else:
+            self._found = _guarded(self._ask_botocore)
+        return self._found
+
+    def _look_around(self) -> Surroundings:
+        return plain.surroundings(settings.aws(), self._profile) or _guarded(self._ask_botocore_around)
 
     def _opened(self) -> Session:
         if self._session is None:
-            import botocore.session  # a third of a second
+            import botocore.session  # a quarter of a second
 
             self._session = botocore.session.Session(profile=self._profile)
         return self._session
 
-    def _load(self) -> Any:
+    def _ask_botocore(self) -> Any:
         found = self._found or self._opened().get_credentials()
         if found is None:
             raise AuthError("No AWS credentials were found", hint=_HINT)
         found.get_frozen_credentials()  # refreshes, if it must
-        self._found = found
         return found
 
-    def _look_around(self) -> Surroundings:
+    def _ask_botocore_around(self) -> Surroundings:
         from botocore.configprovider import ConfiguredEndpointProvider
 
         session = self._opened()
@@ -99,13 +105,18 @@ def _ages(found: Any) -> bool:
 
 def _frozen(found: Any) -> Credentials:
     frozen = found.get_frozen_credentials()
-    for what, text in (("access key", frozen.access_key), ("secret key", frozen.secret_key), ("token", frozen.token)):
+    return _checked(Credentials(frozen.access_key, frozen.secret_key, frozen.token, source=str(found.method)))
+
+
+def _checked(found: Credentials) -> Credentials:
+    """The same, if a header can carry it."""
+    for what, text in (("access key", found.access_key), ("secret key", found.secret_key), ("token", found.token)):
         if not (text or "").isascii() or not (text or "").isprintable():
             raise AuthError(
-                f"The {what} (from {found.method}) holds a line break or another character that no key has",
+                f"The {what} (from {found.source}) holds a line break or another character that no key has",
                 hint="a file or secret it was read from often ends in a line break: take that away",
             )
-    return Credentials(frozen.access_key, frozen.secret_key, frozen.token, source=str(found.method))
+    return found
 
 
 def _guarded(call: Callable[[], T]) -> T:

@@ -117,6 +117,20 @@ def test_a_torn_or_flipped_record_is_none_or_the_same_manifest(cut: int, flip: i
         expected = record.loads(WHOLE)
         assert expected is not None
         assert found is None or found.manifest == expected.manifest
+        vouched = record.vouched(damaged)
+        assert vouched is None or vouched.manifest == expected.manifest
+
+
+def test_what_a_load_needs_is_the_same_without_the_manifest(store: Store) -> None:
+    model = create(store, "m:v1", {"a": b"x"})
+    whole, vouched = store.record(model.tag), store.vouched(model.tag)
+    assert whole is not None
+    assert vouched is not None
+    assert (vouched.digest, vouched.stamps, vouched.manifest) == (
+        whole.manifest.digest,
+        whole.stamps,
+        whole.manifest,
+    )
 
 
 def _whole() -> bytes:
@@ -144,6 +158,7 @@ def test_a_record_of_another_version_is_not_believed(store: Store) -> None:
     one, two = create(store, "m:v1"), create(store, "m:v2")
     store.layout.record_path(two.tag).write_bytes(store.layout.record_path(one.tag).read_bytes())
     assert store.record(two.tag) is None
+    assert store.vouched(two.tag) is None
 
 
 def test_a_file_that_changes_while_it_is_read_is_not_described(store: Store) -> None:

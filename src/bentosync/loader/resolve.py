@@ -15,7 +15,7 @@ from bentosync.errors import IntegrityError, InvalidArgument, NetworkError, NotF
 from bentosync.events import Observer, Warned, ignore
 from bentosync.settings import RemoteSettings, Settings, choose_remote, load
 from bentosync.store.model import Model
-from bentosync.store.record import Record
+from bentosync.store.record import Vouched
 from bentosync.sync.session import opened_store, pull_version
 from bentosync.tag import Reference, Tag, parse_reference
 
@@ -32,7 +32,7 @@ class Resolved:
     label: str
     path: Path
     root: Path
-    record: Record | None = None
+    record: Vouched | None = None
     pinned: bool = False
     pulled: bool = False
 
@@ -127,7 +127,7 @@ def _version(text: str, settings: Settings, asked: _Asked) -> Resolved:
     found = replace(_model(model, settings), pulled=pulled)
     if reference.pin is None:
         return found
-    seen = None if found.record is None else found.record.manifest.digest
+    seen = None if found.record is None else found.record.digest
     if seen != reference.pin.removeprefix("b3:"):
         raise IntegrityError(
             f"{found.label} is not {reference.pin}: "
@@ -170,4 +170,4 @@ def _model(model: Model, settings: Settings) -> Resolved:
     ours = known is not None and Path(known.path).resolve() == path.resolve()
     if ours:
         store.used(model.tag)
-    return Resolved(str(model.tag), path, path, store.record(model.tag) if ours else None)
+    return Resolved(str(model.tag), path, path, store.vouched(model.tag) if ours else None)

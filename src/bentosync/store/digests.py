@@ -22,7 +22,7 @@ from bentosync.store.disk import Disk, translated
 from bentosync.store.layout import Layout
 from bentosync.store.model import Model
 from bentosync.store.proof import Damage, Described, Progress, Strength
-from bentosync.store.record import Record, Stamp
+from bentosync.store.record import Record, Stamp, Vouched
 from bentosync.store.tree import Tree
 from bentosync.tag import Tag
 
@@ -39,15 +39,22 @@ class Digests:
 
     def record(self, tag: Tag) -> Record | None:
         """What is remembered about a version, if it is whole."""
-        path = self._layout.record_path(tag)
-        try:
-            if path.stat().st_size > record.BYTES_MAX:
-                return None
-            found = record.loads(path.read_bytes())
-        except OSError:
-            return None
+        found = record.loads(self._read(tag))
         same = found is not None and (found.manifest.card.name, found.manifest.card.version) == (tag.name, tag.version)
         return found if same else None
+
+    def vouched(self, tag: Tag) -> Vouched | None:
+        """The same, without understanding the manifest."""
+        found = record.vouched(self._read(tag))
+        return found if found is not None and (found.name, found.version) == (tag.name, tag.version) else None
+
+    def _read(self, tag: Tag) -> bytes:
+        """The record's file; nothing if there is none that could be one."""
+        path = self._layout.record_path(tag)
+        try:
+            return path.read_bytes() if path.stat().st_size <= record.BYTES_MAX else b""
+        except OSError:
+            return b""
 
     def describe(self, model: Model, *, progress: Progress) -> Manifest:
         """The manifest of a version as it lies there now."""

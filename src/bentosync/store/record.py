@@ -12,6 +12,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+import blake3
+
 from bentosync.errors import BentoMLException
 from bentosync.manifest import decode, encode
 from bentosync.manifest.values import Manifest
@@ -70,16 +72,52 @@ def dumps(record: Record) -> bytes:
     return encode.line(head) + encode.body(record.manifest)
 
 
+@dataclass(frozen=True, slots=True)
+class Vouched:
+    """As much of a record as a load needs: the manifest is known to be whole, and is understood only if asked for.
+
+    Decoding one takes a tenth of a second for 19,000 tensors; proving that its bytes are the digest's takes a
+    hundredth of that.
+    """
+
+    name: str
+    version: str
+    digest: str
+    stamps: Mapping[str, Stamp]
+    body: bytes = field(repr=False)
+
+    @property
+    def manifest(self) -> Manifest:
+        """Decode it. Raises UnsafeInput if the record was written by something that is not bentosync."""
+        return decode.body(self.body)
+
+
 def loads(data: bytes) -> Record | None:
     """The record; None if it is not whole or of another format."""
     line, _, body = data.partition(b"\n")
     try:
-        head = json.loads(line)
-        if head["format"] != FORMAT:
-            return None
+        pin, stamps, origin = _head(line)
         manifest = decode.body(body)
-        stamps = {str(path): Stamp(*map(int, values)) for path, values in head["stamps"].items()}
-        origin = Origin(**head["origin"]) if "origin" in head else None
-        return Record(manifest, stamps, origin) if head["manifest"] == manifest.pin else None
+        return Record(manifest, stamps, origin) if pin == manifest.pin else None
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError, BentoMLException):
         return None
+
+
+def vouched(data: bytes) -> Vouched | None:
+    """The record without its manifest's contents; None if it is not whole or of another format."""
+    line, _, body = data.partition(b"\n")
+    try:
+        pin, stamps, _ = _head(line)
+        card = json.loads(body.partition(b"\n")[0])
+        digest = blake3.blake3(body).hexdigest()
+        return Vouched(card["name"], card["version"], digest, stamps, body) if pin == f"b3:{digest}" else None
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
+        return None
+
+
+def _head(line: bytes) -> tuple[str, dict[str, Stamp], Origin | None]:
+    head = json.loads(line)
+    if head["format"] != FORMAT:
+        raise ValueError("another format")
+    stamps = {str(path): Stamp(*map(int, values)) for path, values in head["stamps"].items()}
+    return head["manifest"], stamps, Origin(**head["origin"]) if "origin" in head else None

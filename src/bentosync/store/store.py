@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from bentosync.store.disk import Disk
     from bentosync.store.locks import Locks
     from bentosync.store.proof import Damage, Progress, Strength
-    from bentosync.store.record import Origin, Record, Stamp
+    from bentosync.store.record import Origin, Record, Stamp, Vouched
     from bentosync.store.upkeep import Leftover, Upkeep
     from bentosync.store.writer import Writer
 
@@ -295,6 +295,10 @@ class Store:
     def record(self, tag: Tag) -> Record | None:
         """What is remembered about a version, if it is whole."""
         return self._digests.record(tag)
+
+    def vouched(self, tag: Tag) -> Vouched | None:
+        """What is remembered about a version as far as a load needs it: quick, however many tensors it has."""
+        return self._digests.vouched(tag)
 
     def describe(self, model: Model, *, progress: Progress = _silent) -> Manifest:
         """The manifest of a version as it lies there now; only files are read whose stamp says they may have changed.

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from string import Template
 from typing import Any, TypeAlias
+from urllib.parse import urlsplit
 
 SIZE_UNITS = {"": 1, "b": 1} | {
     prefix + suffix: factor**power
@@ -111,6 +112,15 @@ def path_text(value: Any, place: Place) -> str:
     return str(path(value, place))
 
 
+def remote(value: Any, place: Place) -> str:
+    """A remote's name or URL; a URL with credentials is refused before it is kept anywhere."""
+    found = text(value, place)
+    _, scheme, rest = found.partition("://")
+    if scheme and "@" in rest.partition("/")[0]:
+        raise ValueError("a remote's URL must not hold credentials")
+    return found
+
+
 def one_of(*choices: str) -> Parser:
     """One of a few words, in any case."""
     words = {choice.lower(): choice for choice in choices}
@@ -145,6 +155,25 @@ def storage_class(value: Any, place: Place) -> str:
     return name
 
 
+def endpoint(value: Any, place: Place) -> str:
+    """Scheme and host of a store, and whatever path it lies under."""
+    url = text(value, place)
+    parts = urlsplit(url)
+    if "@" in parts.netloc:
+        raise ValueError("expected no credentials in it: they come from the environment, a profile or an instance role")
+    if parts.scheme not in ("http", "https") or not parts.hostname or parts.query or parts.fragment:
+        raise ValueError(f"expected https://host[:port], got {value!r}")
+    return url
+
+
+def region(value: Any, place: Place) -> str:
+    """The name of a region."""
+    name = text(value, place)
+    if re.fullmatch(r"[a-z0-9-]{1,40}", name, re.ASCII):
+        return name
+    raise ValueError(f"expected a region such as eu-central-1, got {value!r}")
+
+
 def account(value: Any, place: Place) -> str:
     """The id of an AWS account."""
     if isinstance(value, str) and re.fullmatch(r"\d{12}", value.strip(), re.ASCII):
@@ -174,7 +203,7 @@ NO_CUSTOMER_KEYS = "keys of your own sent with each request (SSE-C) are not supp
 INSTEAD_OF_CUSTOMER_KEYS = 'use sse = "aws:kms" with sse_kms_key_id, which other readers of the bucket can use too'
 
 KEYS: tuple[Key, ...] = (
-    Key("default_remote", "text", text, "Remote used when none is named: a name or a URL.", "BENTOSYNC_REMOTE"),
+    Key("default_remote", "text", remote, "Remote used when none is named: a name or a URL.", "BENTOSYNC_REMOTE"),
     Key("offline", "true or false", flag, "Never open a socket.", "BENTOSYNC_OFFLINE"),
     Key(
         "progress",
@@ -225,8 +254,8 @@ KEYS: tuple[Key, ...] = (
 
 REMOTE_KEYS: tuple[Key, ...] = (
     Key("url", "text", text, "`s3://bucket/prefix` or `file:///path`."),
-    Key("endpoint_url", "text", text, "Endpoint of an S3-compatible store."),
-    Key("region", "text", text, "Region; without it botocore's own chain decides."),
+    Key("endpoint_url", "URL", endpoint, "Endpoint of an S3-compatible store."),
+    Key("region", "text", region, "Region; without it botocore's own chain decides."),
     Key("profile", "text", text, "Profile of the AWS config files."),
     Key("addressing", "auto, path, virtual", one_of("auto", "path", "virtual"), "Where the bucket name goes."),
     Key("anonymous", "true or false", flag, "Send unsigned requests."),

@@ -91,10 +91,9 @@ def set_value(session: Session, name: str, value: str) -> None:
     bentosync config set transfer.jobs 32
     """  # noqa: D301  click reads the \b
     section, _, key = name.rpartition(".")
-    if section.startswith("remote.") and key != "url":
-        remote = section.removeprefix("remote.")
-        if remote not in session.settings.remotes:
-            raise other_remote(session.settings, remote)
+    kind, _, remote = section.partition(".")
+    if kind == "remote" and key != "url" and remote not in session.settings.remotes and "." not in remote:
+        raise other_remote(session.settings, remote)
     target = config_path()
     with edited(target) as document:
         document.set(name, value)

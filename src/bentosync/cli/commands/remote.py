@@ -5,11 +5,13 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from dataclasses import asdict
+from pathlib import Path
 from typing import Any
+from urllib.parse import unquote, urlsplit
 
 import click
 
-from bentosync.cli import examination, table
+from bentosync.cli import table
 from bentosync.cli.commands.config import config_path, shown
 from bentosync.cli.config_file import edited
 from bentosync.cli.group import Lazy, LazyGroup
@@ -82,6 +84,9 @@ def add(session: Session, /, name: str, url: str, make_default: bool, force: boo
         if make_default:
             document.set("default_remote", name)
     session.say(f"Added remote {name}: {parse_url(url)}   ({target})")
+    place = urlsplit(parse_url(url))
+    if place.scheme == "file" and not Path(unquote(place.path)).exists():
+        session.say(f"  {unquote(place.path)} is not there yet; the first push makes it. A mount? Then mount it first.")
     session.say(f"Next: bentosync remote test {name}")
 
 
@@ -116,7 +121,7 @@ def show(session: Session, name: str | None) -> None:
         return
     for key, value in values.items():
         origin = session.resolved.found.get(f"remote.{chosen.name}.{key}")
-        session.result(f"  {key:<22}{shown(value)}" + (f"   ({origin.origin})" if origin else ""))
+        session.result(f"  {key:<24}{shown(value)}" + (f"   ({origin.origin})" if origin else ""))
 
 
 @click.command("list", cls=Command)
@@ -165,6 +170,7 @@ def test(session: Session, name: str | None, read_only: bool) -> None:
     others lack, whether conditional writes work, how the clocks differ, and the rate of a single request of 1 MiB.
     Exit status 4 if something was refused. Nothing of it stays on the remote.
     """
+    from bentosync.cli import examination
     from bentosync.cli.operation import quietly
     from bentosync.cli.probe import examine
 

@@ -186,20 +186,20 @@ def test_load_follows_a_pin(invoke: Invoke, world: World) -> None:
     assert invoke("load", f"m@b3:{'0' * 64}", "--device", "cpu").exit_code == 6
 
 
-def test_load_pulls_what_the_store_lacks_and_says_so(invoke: Invoke, world: World) -> None:
+def test_load_brings_what_the_store_lacks_and_says_so(invoke: Invoke, world: World) -> None:
     world.model()
     invoke("push", "m")
-    invoke("delete", "-y", "m")
-    result = invoke("load", "m", "--device", "cpu")
-    assert result.exit_code == 0, result.stderr
-    assert f"m is not in {world.base}/bentoml: pulling it first\n" in result.stderr
-    assert "Pulled m:v1\n" in result.stderr
-    assert "m:v1" in result.stdout
-    assert "pulling" not in invoke("load", "m", "--device", "cpu").stderr
-    invoke("delete", "-y", "m")
-    pin = json.loads(invoke("pull", "m", "--json").stdout)[0]["digest"]
-    invoke("delete", "-y", "m")
-    assert json.loads(invoke("load", f"m:v1@{pin}", "--device", "cpu", "--json").stdout)["label"] == "m:v1"
+    pin = json.loads(invoke("list", "--json").stdout)[0]["digest"]
+    for reference in ("m", "m:v1", f"m:v1@{pin}"):
+        invoke("delete", "-y", "m")
+        result = invoke("load", reference, "--device", "cpu")
+        assert result.exit_code == 0, result.stderr
+        assert f"{reference} is not in {world.base}/bentoml: it comes from file://{world.remote}\n" in result.stderr
+        assert "m:v1" in result.stdout
+        assert [str(model.tag) for model in world.store.list()] == ["m:v1"]
+    again = invoke("load", "m", "--device", "cpu", "--json")
+    assert "comes from" not in again.stderr
+    assert json.loads(again.stdout)["label"] == "m:v1"
 
 
 def test_load_of_what_is_nowhere_is_not_found(invoke: Invoke, world: World) -> None:

@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
-
 import click
 
-from bentosync.cli.operation import up_to_date, watched
 from bentosync.cli.options import Command, complete_models
 from bentosync.cli.progress.choose import view_for
 from bentosync.cli.session import Session, pass_session
@@ -24,35 +21,32 @@ from bentosync.tag import Tag, parse_reference
 def load(session: Session, model: str, device: str, verify: str, strict: bool) -> None:
     """Load a model's tensors once and report how fast it went.
 
-    A model that the store lacks is pulled first, as `load_to_device` does.
+    A model that the store lacks comes from the remote, and is in the store afterwards.
     """
-    _fetch_missing(session, model)
+    _announce(session, model)
 
     from bentosync.loader.load import load_to_device
 
     view = view_for(session)
     try:
         tensors = load_to_device(model, device, verify=verify, strict=strict, on_event=view, settings=session.settings)
+        if tensors.report.cache is not None:
+            tensors.report.cache.wait()
     finally:
         view.close()
     if session.json:
-        session.document(asdict(tensors.report))
+        session.document(tensors.report.document())
     else:
         session.result(str(tensors.report))
 
 
-def _fetch_missing(session: Session, model: str) -> None:
-    """Pull the model if the store lacks it; a typo need not wait for torch."""
+def _announce(session: Session, model: str) -> None:
+    """Say where the model comes from if the store lacks it. A typo need not wait for torch."""
     reference = parse_reference(model)
     try:
         session.store.get(Tag(reference.name, reference.version))
-        return
     except NotFound:
         settings = session.settings
         if settings.offline or (settings.default_remote is None and len(settings.remotes) != 1):
             raise
-        session.say(f"{model} is not in {settings.home}: pulling it first")
-    from bentosync import aio
-
-    pulled, end = watched(session, lambda view: aio.pull(model, settings=session.settings, on_event=view))
-    session.say(f"Pulled {pulled.tag}" if end.outcome == "done" else up_to_date(end))
+        session.say(f"{model} is not in {settings.home}: it comes from {session.chosen_remote().url}")

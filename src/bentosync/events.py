@@ -59,12 +59,13 @@ class FileDone:
 
 @dataclass(frozen=True, slots=True)
 class Retried:
-    """An exchange failed and will be tried again after `delay_seconds`."""
+    """An exchange failed and will be tried again after `delay_seconds`. `code` is that of the error's family."""
 
     what: str
     reason: str
     attempt: int
     delay_seconds: float
+    code: str = "NETWORK"
 
 
 @dataclass(frozen=True, slots=True)

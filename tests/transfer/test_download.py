@@ -145,8 +145,7 @@ def test_a_lost_bitmap_costs_the_bytes_but_never_truth(scene: Scene) -> None:
 
 
 def test_a_bitmap_that_claims_everything_over_holes_is_not_believed(scene: Scene) -> None:
-    scene.pull()
-    (scene.partial_root / "tree" / "a.bin").write_bytes(b"\x01" * SIZES["a.bin"])
+    (scene.pull() / "a.bin").write_bytes(b"\x01" * SIZES["a.bin"])
     assert_whole(scene.pull(), scene)
     assert scene.tally.received == SIZES["a.bin"]
 

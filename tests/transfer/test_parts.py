@@ -43,19 +43,16 @@ def test_a_file_that_needs_more_than_5000_parts_of_4_gib_is_refused() -> None:
         parts.part_bytes(parts.PARTS_MAX * parts.PART_BYTES_LIMIT + 1)
 
 
-@given(
-    st.lists(st.tuples(st.integers(0, 1 << 30), st.integers(1, 1 << 26)), max_size=8),
-    st.sampled_from([LEAF_BYTES, 4 * LEAF_BYTES]),
-)
-def test_ranges_cover_exactly_what_is_missing_and_never_cross_a_step(missing: list[tuple[int, int]], step: int) -> None:
-    pieces = list(parts.ranges(missing, step))
-    assert sum(piece.length for piece in pieces) == sum(length for _, length in missing)
-    for piece in pieces:
-        assert piece.length > 0
-        assert piece.start // step == (piece.start + piece.length - 1) // step
+@given(st.integers(0, 1 << 44), st.integers(1, 64), st.sampled_from([LEAF_BYTES, 4 * LEAF_BYTES, 1 << 30]))
+def test_a_request_asks_for_whole_leaves_and_leaves_every_stream_another_one(
+    left: int, streams: int, limit: int
+) -> None:
+    share = parts.share(left, streams, limit)
+    assert share % LEAF_BYTES == 0
+    assert LEAF_BYTES <= share <= limit
+    assert share == LEAF_BYTES or 2 * streams * share <= left
 
 
-@given(st.integers(0, 1 << 40), st.integers(1, 1 << 30))
-def test_a_request_asks_for_whole_leaves(file_size: int, limit: int) -> None:
-    assert parts.range_bytes(file_size, limit) % LEAF_BYTES == 0
-    assert parts.range_bytes(file_size, limit) > 0
+@given(st.integers(1, 64), st.integers(0, 1 << 36))
+def test_requests_become_smaller_towards_the_end(streams: int, left: int) -> None:
+    assert parts.share(left, streams, 1 << 25) >= parts.share(left // 2, streams, 1 << 25)

@@ -2,7 +2,9 @@
 
 A failed call is repeated after a random pause below an exponential ceiling (full jitter), longer if the store says so.
 What bounds it: tries and time without progress, and tokens shared by all calls of this object, so that
-an ailing store is not hammered by many workers each within its own rights. A range goes on where its sink says; bytes
+an ailing store is not hammered by many workers each within its own rights. While others get through, a call that was
+refused is not given up after its few tries: it had bad luck. The tokens it takes come back with successes, and with
+the bytes that they moved. A range goes on where its sink says; bytes
 that were proven are not asked for again, and count as progress.
 
 Nothing here knows which calls may be repeated: all may. A conditional write whose first reply was lost comes back as
@@ -18,7 +20,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol, TypeVar
 
-from bentosync.errors import BentoMLException, IntegrityError, Throttled
+from bentosync.errors import BentoMLException, IntegrityError, Throttled, UnknownHost
 from bentosync.events import Observer, Retried, ignore
 from bentosync.remote.contract import (
     Access,
@@ -40,6 +42,9 @@ T = TypeVar("T")
 
 # Bytes that come damaged three times are damaged at rest.
 _DAMAGED_TRIES_MAX = 3
+# A name that nobody knew so far is a wrong one; one that was reached before is missing for a moment.
+_UNKNOWN_TRIES_MAX = 3
+_TOKEN_BYTES = 4 << 20
 
 
 class Clock(Protocol):
@@ -71,8 +76,9 @@ class RetryPolicy:
     """How patient to be.
 
     `attempts` counts tries of one call without progress, the first included; after `deadline_seconds` without progress
-    there is no further one. `budget_tokens` is what all calls share:
-    a failure takes `failure_tokens`, a success gives one back.
+    there is no further one. `budget_tokens` is what all calls share: a failure takes `failure_tokens`, a success gives
+    one back and one more for every 4 MiB it moved. So small requests may be repeated for a fifth of them, a gigabyte in
+    large ones fifty times, and a store that fails from the start a hundred times.
     """
 
     attempts: int = 8
@@ -97,7 +103,16 @@ class _Trial:
     what: str
     deadline: float
     failures: int = 0
+    alone: int = 0
+    successes: int = 0
     damaged: int = 0
+
+    def failed(self, error: BentoMLException, successes: int) -> None:
+        """Count a failure; `alone` counts those in a row during which nobody else got through."""
+        self.failures += 1
+        self.damaged += isinstance(error, IntegrityError)
+        self.alone = self.alone + 1 if successes == self.successes or not isinstance(error, Throttled) else 1
+        self.successes = successes
 
 
 @dataclass(slots=True)
@@ -106,6 +121,7 @@ class _Budget:
 
     most: int
     left: int = field(init=False)
+    successes: int = 0
 
     def __post_init__(self) -> None:
         self.left = self.most
@@ -117,9 +133,10 @@ class _Budget:
         self.left -= tokens
         return True
 
-    def give(self) -> None:
+    def give(self, moved_bytes: int = 0) -> None:
         """One success."""
-        self.left = min(self.most, self.left + 1)
+        self.successes += 1
+        self.left = min(self.most, self.left + 1 + moved_bytes // _TOKEN_BYTES)
 
 
 class RetryingRemote:
@@ -165,7 +182,7 @@ class RetryingRemote:
                     return etag or (await self.stat(key)).etag  # every byte is there; only the reply's end was bad
                 await self._pause(trial, error)
             else:
-                self._budget.give()
+                self._budget.give(length - proven)
                 return found
 
     async def stat(self, key: str) -> Stat:
@@ -192,7 +209,9 @@ class RetryingRemote:
     ) -> Part:
         """Repeated whole; the same number replaces."""
         return await self._patiently(
-            f"{upload.key} part {number}", lambda: self._inner.send_part(upload, number, data, checksum=checksum)
+            f"{upload.key} part {number}",
+            lambda: self._inner.send_part(upload, number, data, checksum=checksum),
+            moved_bytes=sum(buffer.nbytes for buffer in data),
         )
 
     async def list_parts(self, upload: Upload) -> builtins.list[Part]:
@@ -237,7 +256,7 @@ class RetryingRemote:
         """Close the inner remote."""
         await self._inner.aclose()
 
-    async def _patiently(self, what: str, call: Callable[[], Awaitable[T]]) -> T:
+    async def _patiently(self, what: str, call: Callable[[], Awaitable[T]], *, moved_bytes: int = 0) -> T:
         trial = self._trial(what)
         while True:
             try:
@@ -245,7 +264,7 @@ class RetryingRemote:
             except BentoMLException as error:
                 await self._pause(trial, error)
             else:
-                self._budget.give()
+                self._budget.give(moved_bytes)
                 return result
 
     async def _listed(
@@ -258,7 +277,7 @@ class RetryingRemote:
                 async for found in listing(prefix):
                     if identity(found) not in given:
                         given.add(identity(found))
-                        trial.failures = 0
+                        trial.failures = trial.alone = 0
                         yield found
             except BentoMLException as error:
                 await self._pause(trial, error)
@@ -267,21 +286,21 @@ class RetryingRemote:
                 return
 
     def _trial(self, what: str) -> _Trial:
-        return _Trial(what, self._clock.monotonic() + self._policy.deadline_seconds)
+        return _Trial(what, self._clock.monotonic() + self._policy.deadline_seconds, successes=self._budget.successes)
 
     async def _pause(self, trial: _Trial, error: BentoMLException) -> None:
         """Wait before the next try, or raise `error` if there shall be none."""
         policy = self._policy
-        trial.failures += 1
-        trial.damaged += isinstance(error, IntegrityError)
+        trial.failed(error, self._budget.successes)
         seconds = policy.pause_seconds(trial.failures, error, self._draw())
         if (
             not error.retryable
-            or trial.failures >= policy.attempts
+            or trial.alone >= policy.attempts
             or trial.damaged >= _DAMAGED_TRIES_MAX
+            or (isinstance(error, UnknownHost) and not self._budget.successes and trial.failures >= _UNKNOWN_TRIES_MAX)
             or self._clock.monotonic() + seconds > trial.deadline
             or not self._budget.take(policy.failure_tokens)
         ):
             raise error
-        self._observer(Retried(trial.what, error.message, trial.failures, seconds))
+        self._observer(Retried(trial.what, error.message, trial.failures, seconds, error.code))
         await self._clock.sleep(seconds)

@@ -1,24 +1,31 @@
 """Many ranges at once: each arrives in a small buffer, is proven unit by unit, and only then written.
 
-A unit is one block (XXH3-64), or one leaf when the bytes must also match their BLAKE3 digests. A worker holds one unit
-of memory whatever the range's length, so `jobs` x unit bounds the memory of a pull.
+A unit is one block (XXH3-64), or one leaf when the bytes must also match their BLAKE3 digests. A stream holds one unit
+of memory whatever the range's length, so `jobs` x unit bounds the memory of a pull. Which ranges, how many at once, and
+what happens to slow ones is `flights`' business; here is what becomes of the bytes.
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from time import perf_counter, thread_time
 
 import blake3
 import xxhash
 
 from bentosync.errors import BentoMLException, Conflict, IntegrityError, NotFound, RemoteError
-from bentosync.manifest.values import BLOCK_BYTES, LEAF_BYTES, FileEntry
+from bentosync.manifest.values import BLOCK_BYTES, BLOCK_DIGEST_BYTES, LEAF_BYTES, FileEntry
 from bentosync.remote.contract import Remote
 from bentosync.store.partial import PartialFile
-from bentosync.transfer import engine, parts
+from bentosync.transfer import plateau
+from bentosync.transfer.flights import Enough, Flight, Flights, Gap
+from bentosync.transfer.hedge import Patience
+from bentosync.transfer.meter import Meter
+from bentosync.transfer.plateau import Plateau
 from bentosync.transfer.pool import BufferPool
+from bentosync.wire.landing import Landing
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,25 +43,50 @@ class Tally:
     on_proven: Callable[[FileEntry, int], None]
     received: int = 0
     dropped: int = 0
+    meter: Meter = field(default_factory=Meter)
     etags: dict[str, str] = field(default_factory=dict)
 
 
 class UnitSink:
-    """Receives one range of a file; implements `remote.contract.RangeSink`.
+    """Receives one range of a file; implements `remote.contract.RangeSink` and `wire.landing.LandingSink`.
 
     `start` lies on a unit edge. `filled` raises `IntegrityError` (retryable) when a unit's digest does not match, and
-    lets `OSError` from the disk through.
+    lets `OSError` from the disk through. `end` may be brought forward to any unit edge from `edge` on while bytes come
+    in; the sink then raises `Enough` there. A unit that another sink has proven meanwhile counts as dropped.
     """
 
-    def __init__(self, file: PartialFile, fd: int, start: int, memory: memoryview, strong: bool, tally: Tally) -> None:
+    def __init__(
+        self,
+        file: PartialFile,
+        fd: int,
+        start: int,
+        memory: memoryview,
+        strong: bool,
+        tally: Tally,
+        *,
+        end: int | None = None,
+    ) -> None:
         self._file = file
         self._fd = fd
         self._start = start
+        self.end = self._asked = file.entry.size if end is None else end
+        self.received = 0
+        self._landing_end = start
         self._position = start
         self._memory = memory
         self._strong = strong
         self._tally = tally
         self._pending = 0
+
+    @property
+    def position(self) -> int:
+        """The first byte that is not proven."""
+        return self._position
+
+    @property
+    def edge(self) -> int:
+        """Where the unit under way ends, or all that the wire was told to land."""
+        return max(self._landing_end, min(self._position + len(self._memory), self._file.entry.size))
 
     def buffer(self) -> memoryview:
         """The rest of the current unit."""
@@ -63,19 +95,72 @@ class UnitSink:
     def filled(self, count: int) -> None:
         """Count bytes in; prove and write the unit when it is whole."""
         self._pending += count
+        self.received += count
         self._tally.received += count
         if self._pending == min(len(self._memory), self._file.entry.size - self._position):
-            unit = self._memory[: self._pending]
-            self._prove(unit)
-            self._file.write(self._fd, self._position, unit)
-            self._position += self._pending
-            self._pending = 0
-            self._tally.on_proven(self._file.entry, len(unit))
+            self._finish(self._memory[: self._pending])
+            self._stop_at_end()
+
+    def _finish(self, unit: memoryview) -> None:
+        meter = self._tally.meter
+        began = perf_counter()
+        self._prove(unit)
+        proven, cpu = perf_counter(), thread_time()
+        news = self._news(len(unit))
+        self._file.write(self._fd, self._position, unit)
+        meter.hash_seconds += proven - began
+        meter.disk_seconds += perf_counter() - proven
+        meter.disk_cpu_seconds += thread_time() - cpu
+        self._position += self._pending
+        self._pending = 0
+        self._tell(len(unit), news)
+
+    def _news(self, count: int) -> bool:
+        """Whether any of the next `count` bytes is not there yet."""
+        first, last = self._position // BLOCK_BYTES, -(-(self._position + count) // BLOCK_BYTES)
+        return not all(self._file.has(block) for block in range(first, last))
+
+    def _tell(self, count: int, news: bool) -> None:
+        if news:
+            self._tally.on_proven(self._file.entry, count)
+        else:
+            self._tally.dropped += count
+
+    def _stop_at_end(self) -> None:
+        if self.end <= self._position < self._asked:
+            raise Enough
+
+    def landing(self, left: int) -> Landing | None:
+        """The next whole blocks of at most one leaf: what a kill may cost. None if leaves must be proven as well."""
+        self._stop_at_end()
+        entry = self._file.entry
+        size = min(left, LEAF_BYTES, self.end - self._position)
+        if self._position + size < entry.size:
+            size -= size % BLOCK_BYTES
+        if self._strong or self._pending or not size:
+            return None
+        first, last = self._position // BLOCK_BYTES, -(-(self._position + size) // BLOCK_BYTES)
+        digests = entry.blocks[first * BLOCK_DIGEST_BYTES : last * BLOCK_DIGEST_BYTES]
+        self._landing_end = self._position + size
+        return Landing(self._memory, self._fd, self._position, size, digests)
+
+    def landed(self, count: int) -> None:
+        """Count bytes in that the wire has proven and written."""
+        self.received += count
+        self._tally.received += count
+        while count:
+            part = min(count, BLOCK_BYTES)
+            news = self._news(part)
+            self._file.note(self._position, part)
+            self._position += part
+            count -= part
+            self._tell(part, news)
 
     def rewind(self) -> int:
         """Drop the unit in progress; what is proven stays."""
         self._tally.dropped += self._pending
         self._pending = 0
+        self._landing_end = self._position
         return self._position - self._start
 
     def _prove(self, unit: memoryview) -> None:
@@ -128,35 +213,66 @@ async def download(
     range_bytes: int,
     strong: bool,
     tally: Tally,
+    patience: Patience | None = None,
+    controller: Callable[[int, int], Plateau] = plateau.chosen,
 ) -> None:
     """Fetch every missing block of `targets`, largest files first.
+
+    Args:
+        remote: Where the bytes are.
+        targets: What to fetch.
+        jobs: The most requests in flight; how many there really are is what `plateau` finds.
+        memory_bytes: Bound of the buffers, one unit for each request in flight.
+        range_bytes: The longest request.
+        strong: Prove BLAKE3 as well as XXH3.
+        tally: Counts, and hears of every proven unit once.
+        patience: When a stream counts as slow, if not by the defaults.
+        controller: Makes what decides how many streams there are, from the most there may be and the unit in bytes.
 
     Raises:
         IntegrityError: A unit kept arriving wrong.
         Conflict: An object changed between two ranges.
         OSError: The disk refused.
     """
-    pool = BufferPool(unit_bytes(strong), memory_bytes)
+    unit = unit_bytes(strong)
+    pool = BufferPool(unit, memory_bytes)
 
-    async def fetch(target: Target, piece: parts.Slice) -> None:
+    async def fetch(flight: Flight[Target]) -> None:
         async with pool.lease() as memory:
-            fd = target.file.open()
-            try:
-                sink = UnitSink(target.file, fd, piece.start, memory, strong, tally)
-                etag = tally.etags.get(target.key)
-                seen = await remote.read_range(target.key, piece.start, piece.length, sink, etag=etag)
-                # Ranges that were under way side by side had no ETag to insist on; compare theirs now.
-                if tally.etags.setdefault(target.key, seen) != seen:
-                    raise Conflict(f"{target.key} was replaced while it was being read", hint="pull again")
-            except (NotFound, RemoteError) as error:
-                raise await _diagnosed(remote, target, error) from error
-            finally:
-                os.close(fd)
+            await _receive(remote, flight, memory, strong, tally)
 
-    def work() -> Iterator[engine.Work]:
-        for target in sorted(targets, key=lambda t: -t.file.entry.size):
-            missing = [(span.start, span.length) for span in target.file.missing(unit_bytes(strong))]
-            for piece in parts.ranges(missing, parts.range_bytes(target.file.entry.size, range_bytes)):
-                yield lambda target=target, piece=piece: fetch(target, piece)  # type: ignore[misc]
+    largest_first = sorted(targets, key=lambda target: -target.file.entry.size)
+    flights = Flights(
+        [
+            Gap(target, span.start, span.start + span.length)
+            for target in largest_first
+            for span in target.file.missing(unit)
+        ],
+        fetch,
+        name=lambda target: target.key,
+        plateau=controller(min(jobs, pool.buffers_max), unit),
+        meter=tally.meter,
+        moved=lambda: tally.received,
+        range_bytes=range_bytes,
+        patience=patience or Patience(),
+    )
+    await flights.run()
 
-    await engine.drain(work(), workers=min(jobs, pool.buffers_max))
+
+async def _receive(remote: Remote, flight: Flight[Target], memory: memoryview, strong: bool, tally: Tally) -> None:
+    """One range of one file, through a buffer that is ours until this returns."""
+    target = flight.file
+    fd = target.file.open()
+    sink = UnitSink(target.file, fd, flight.start, memory, strong, tally, end=flight.end)
+    flight.stream = sink
+    try:
+        etag = tally.etags.get(target.key)
+        seen = await remote.read_range(target.key, flight.start, flight.end - flight.start, sink, etag=etag)
+        # Ranges that were under way side by side had no ETag to insist on; compare theirs now.
+        if tally.etags.setdefault(target.key, seen) != seen:
+            raise Conflict(f"{target.key} was replaced while it was being read", hint="pull again")
+    except (NotFound, RemoteError) as error:
+        raise await _diagnosed(remote, target, error) from error
+    finally:
+        sink.rewind()  # what a cancelled call left of a unit has come for nothing
+        os.close(fd)

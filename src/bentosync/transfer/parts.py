@@ -6,7 +6,6 @@ are worth having: one stored part of a standard bucket serves about 10 Gb/s.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 from bentosync.errors import InvalidArgument
@@ -15,8 +14,6 @@ from bentosync.manifest.values import LEAF_BYTES
 PART_BYTES_MIN = 16 << 20
 PARTS_MAX = 5000
 PART_BYTES_LIMIT = 4 << 30
-
-_SMALL_FILE_BYTES = 256 << 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,16 +44,11 @@ def parts(size: int) -> tuple[Slice, ...]:
     return tuple(Slice(start, min(step, size - start)) for start in range(0, size, step))
 
 
-def range_bytes(file_size: int, limit: int) -> int:
-    """How much one request asks for: one leaf for files under 256 MiB, else `limit` in whole leaves."""
-    return LEAF_BYTES if file_size < _SMALL_FILE_BYTES else max(LEAF_BYTES, limit - limit % LEAF_BYTES)
+def share(left: int, streams: int, limit: int) -> int:
+    """How much one request asks for while `left` bytes wait: whole leaves, at least one, at most `limit`.
 
-
-def ranges(missing: Iterable[tuple[int, int]], step: int) -> Iterator[Slice]:
-    """Cut runs of missing bytes (start, length) into requests that end on multiples of `step`."""
-    for start, length in missing:
-        end = start + length
-        while start < end:
-            stop = min(end, (start // step + 1) * step)
-            yield Slice(start, stop - start)
-            start = stop
+    So much that every stream gets two more requests: large ones at first, small ones at the end, where a large one
+    would be what everybody waits for.
+    """
+    wanted = min(limit, left // (2 * max(1, streams)))
+    return max(LEAF_BYTES, wanted - wanted % LEAF_BYTES)

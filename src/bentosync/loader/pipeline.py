@@ -1,9 +1,10 @@
 """Reads in many threads, proofs and copies right behind them, tensors in plan order as soon as they are there.
 
-Each reader repeats: take a slot, take the next read, fill the slot, prove it, start its copies, give the slot back
-with the event of those copies. The slot comes before the read, so the reads in hand are always the earliest ones not
-done and none of them can starve behind a later one. The caller's thread iterates: a tensor is ready when every read
-up to its last one is done, and is handed out after the caller's stream was ordered behind those copies.
+Each reader repeats: take a slot, take the next read, bring its bytes (read or fetch them, prove them, start their
+copies: whoever makes the pipeline says how), give the slot back with the event of those copies. The slot comes before
+the read, so the reads in hand are always the earliest ones not done and none of them can starve behind a later one. The
+caller's thread iterates: a tensor is ready when every read up to its last one is done, and is handed out after the
+caller's stream was ordered behind those copies.
 
 Device blocks are allocated by the first reader that needs one, and readers run at most `ahead_bytes` of blocks ahead of
 the caller: a caller that drops tensors as they come never holds the model twice.
@@ -17,7 +18,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
@@ -26,9 +27,7 @@ from typing import Protocol
 from bentosync.errors import OutOfMemory
 from bentosync.loader.device import Backend, Block, Event
 from bentosync.loader.plan import Placement, Read, ReadPlan
-from bentosync.loader.proof import Proof
 from bentosync.loader.report import Stages
-from bentosync.loader.source import WeightFile
 from bentosync.loader.staging import Ring, Slot, Stopped
 
 _JOIN_SECONDS = 2.0
@@ -63,7 +62,7 @@ class Laps(Protocol):
 
 
 class Bring(Protocol):
-    """Gets the bytes of a read, proves them and starts their copies, in place of reading files.
+    """Gets the bytes of a read, proves them and starts their copies.
 
     `room` gives the memory of a block, waiting for it if need be. Returns the event after the copies. Memory of the
     slot that is needed longer than that is held (`Ring.hold`).
@@ -79,22 +78,18 @@ class Pipeline:
     def __init__(
         self,
         plan: ReadPlan,
-        files: Sequence[WeightFile],
+        bring: Bring,
         backend: Backend,
         ring: Ring,
         *,
         readers: int,
         ahead_bytes: int,
-        proofs: Mapping[int, Proof],
         on_done: Callable[[int], None],
-        bring: Bring | None = None,
     ) -> None:
         self._plan = plan
         self._bring = bring
-        self._files = files
         self._backend = backend
         self._ring = ring
-        self._proofs = proofs
         self._on_done = on_done
         self._ahead_bytes = ahead_bytes
 
@@ -200,11 +195,7 @@ class Pipeline:
                 if index is None:
                     self._ring.give(slot)
                     return
-                read = self._plan.reads[index]
-                if self._bring is None:
-                    copied = self._move(index, read, slot, clock)
-                else:
-                    copied = self._bring(read, slot, partial(self._block, read=index), clock)
+                copied = self._bring(self._plan.reads[index], slot, partial(self._block, read=index), clock)
                 self._ring.give(slot, copied)
                 self._mark_done(index, copied)
                 del slot, copied
@@ -220,20 +211,6 @@ class Pipeline:
                 return None
             self._next += 1
             return self._next - 1
-
-    def _move(self, index: int, read: Read, slot: Slot, clock: _Clock) -> Event:
-        self._files[read.file].read_into(slot.memory.view, read.offset, read.size)
-        clock.lap("read")
-        proof = self._proofs.get(read.file)
-        if proof is not None:
-            proof.check(slot.memory.view[: read.size], read.offset)
-            clock.lap("check")
-        for copy in read.copies:
-            block = self._block(copy.block, index)
-            clock.lap("room")
-            self._backend.copy(block, copy.block_offset, slot.memory, copy.slot_offset, copy.size)
-            clock.lap("copy")
-        return self._backend.record()
 
     def _block(self, number: int, read: int) -> Block:
         """Block `number`, allocated if nobody has. The earliest read never waits for room, so somebody moves."""

@@ -13,7 +13,10 @@ _DEVICE_SLOTS = 16
 """256 MiB: deeper rings gained 1.5 % from 2 to 4 slots a reader in published measurements, and pinning is dear."""
 
 _HOST_SLOT_BYTES = 1 << 20
-"""On the CPU a slot is read into and copied from by one core: it should still be in that core's cache."""
+"""On the CPU what is read and then proven by one core should still be in that core's cache."""
+
+_LANDING_BYTES = 8 << 20
+"""What is not proven lands in its block at once: larger reads, fewer of them."""
 
 _DIRECT_SLOT_BYTES = 8 << 20
 """Disks want large reads: nothing is gained above this with several in flight."""
@@ -49,7 +52,8 @@ def sizing(*, to_device: bool, direct: bool, strength: Strength | None, cpus: in
         cpus: CPUs this process may run on.
     """
     readers = _DIRECT_READERS if direct else min(_READERS_MAX, max(1, cpus))
-    slot_bytes = _DEVICE_SLOT_BYTES if to_device else _DIRECT_SLOT_BYTES if direct else _HOST_SLOT_BYTES
+    host_bytes = _DIRECT_SLOT_BYTES if direct else _HOST_SLOT_BYTES if strength else _LANDING_BYTES
+    slot_bytes = _DEVICE_SLOT_BYTES if to_device else host_bytes
     unit = unit_bytes(strength or "full")
     return Sizing(
         readers=readers,

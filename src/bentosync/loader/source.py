@@ -72,6 +72,11 @@ class WeightFile:
             self._direct = _reopen_direct(self._fd)
         return "page-cache" if self._direct is None else "direct"
 
+    @property
+    def is_direct(self) -> bool:
+        """Whether reads go past the page cache."""
+        return self._direct is not None
+
     def read_into(self, memory: memoryview, offset: int, size: int) -> None:
         """Fill `memory[:size]` from `offset`.
 

@@ -12,6 +12,7 @@ from bentosync.loader.device import Tensor
 from bentosync.loader.opening import Opening
 from bentosync.loader.pipeline import Pipeline
 from bentosync.loader.plan import Extent, ReadPlan, plan_reads
+from bentosync.loader.reading import FileReading
 from bentosync.loader.report import Report, Route, Stages
 from bentosync.loader.selection import Wanted
 from bentosync.loader.source import WeightFile
@@ -38,12 +39,11 @@ def staged_tensors(
     ring = Ring(backend, slot_bytes=sizes.slot_bytes, slots=sizes.slots, pinned=backend.name != "cpu", warn=asked.warn)
     pipeline = Pipeline(
         plan,
-        files,
+        FileReading(files, opening.proofs, backend).bring,
         backend,
         ring,
         readers=sizes.readers,
         ahead_bytes=sizes.ahead_bytes,
-        proofs=opening.proofs,
         on_done=_progress(opening, plan),
     )
     opened = time.perf_counter()

@@ -80,14 +80,12 @@ def streamed_tensors(
     courier = Courier(distant, ring)
     pipeline = Pipeline(
         plan,
-        (),
+        courier.bring,
         backend,
         ring,
         readers=sizes.readers,
         ahead_bytes=_AHEAD_BYTES,
-        proofs={},
         on_done=_progress(distant, plan),
-        bring=courier.bring,
     )
     timeline = distant.timeline
     timeline.reach("planned", distant.began)

@@ -18,8 +18,9 @@ namespace {
 constexpr std::string_view head_end = "\r\n\r\n";
 
 // A client that outruns its server would wake for every packet. It is woken when this much has come instead, or the
-// rest of what it waits for; `nudge` sees to it that a slow server is not taken for a silent one.
-constexpr std::size_t wake_bytes = 128 << 10;
+// rest of what it waits for; `nudge` sees to it that a slow server is not taken for a silent one. Half a unit: what is
+// digested and written is then still in the processor's cache.
+constexpr std::size_t wake_bytes = 512 << 10;
 // What OpenSSL may hold of a record whose end is still on its way: those bytes do not count for the kernel any more.
 constexpr std::size_t record_bytes_max = 20 << 10;
 

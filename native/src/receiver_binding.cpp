@@ -85,12 +85,13 @@ void bind_receiver(nb::module_& module) {
 
     nb::class_<bentosync::Trust>(module, "Trust")
         .def("__init__",
-             [](bentosync::Trust* self, std::string file, std::string folder, std::string ciphers,
+             [](bentosync::Trust* self, std::string file, std::string folder, std::string ciphers, std::string suites,
                 unsigned long verify_flags, int version_min) {
-                 new (self) bentosync::Trust({std::move(file), std::move(folder), std::move(ciphers), verify_flags,
+                 new (self) bentosync::Trust({std::move(file), std::move(folder), std::move(ciphers), std::move(suites), verify_flags,
                                               version_min});
              },
-             nb::kw_only(), nb::arg("file"), nb::arg("folder"), nb::arg("ciphers"), nb::arg("verify_flags"),
+             nb::kw_only(), nb::arg("file"), nb::arg("folder"), nb::arg("ciphers"), nb::arg("suites") = "",
+             nb::arg("verify_flags"),
              nb::arg("version_min"));
 
     nb::class_<LentConnection>(module, "Connection")

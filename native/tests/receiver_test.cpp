@@ -256,7 +256,7 @@ int main(int count, char** arguments) {
     const int port = tls ? std::atoi(arguments[1]) : start_server();
     std::shared_ptr<const Trust> trust;
     if (tls) {
-        trust = std::make_shared<Trust>(bentosync::TrustSettings{.file = arguments[2], .folder = {}, .ciphers = {}});
+        trust = std::make_shared<Trust>(bentosync::TrustSettings{.file = arguments[2], .folder = {}, .ciphers = {}, .suites = {}});
     }
     Client client{.port = port, .trust = trust, .ended = {}};
     whole_bodies(client);

@@ -29,7 +29,8 @@ class Refused : public std::runtime_error {
 struct TrustSettings {
     std::string file;    // PEM, or empty
     std::string folder;  // or empty
-    std::string ciphers;
+    std::string ciphers;  // of TLS 1.2
+    std::string suites;   // of TLS 1.3; empty: OpenSSL's own
     unsigned long verify_flags = 0;
     int version_min = 0;  // as OpenSSL numbers them; never below TLS 1.2
 };
@@ -54,6 +55,18 @@ struct Progress {
 
     std::size_t bytes = 0;
     Next next = go;
+};
+
+// What OpenSSL reads from: the socket through a buffer of ours, so that a system call brings many records.
+//
+// OpenSSL can read ahead by itself, but then it moves all it has read to the front of its buffer, record by record.
+struct Intake {
+    explicit Intake(int fd) : fd(fd) {}
+
+    int fd;
+    std::size_t begin = 0, end = 0;
+    bool ended = false;
+    std::unique_ptr<std::uint8_t[]> bytes;
 };
 
 class Channel {
@@ -83,6 +96,7 @@ private:
 
     int fd_;
     std::shared_ptr<const Trust> trust_;
+    Intake intake_;
     openssl::Session* session_ = nullptr;
     Fault fault_;
 };

@@ -44,7 +44,7 @@ public:
     using Announce = std::function<void(std::uint64_t id)>;
 
     static constexpr std::size_t head_bytes_max = 64 << 10;
-    static constexpr std::size_t step_bytes = 256 << 10;
+    static constexpr std::size_t step_bytes = 1 << 20;
 
     // Registers itself with `epoll_fd` under `id`. Its first operation, the handshake, is under way at once if there
     // is TLS.

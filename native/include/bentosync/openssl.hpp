@@ -11,6 +11,8 @@ struct Method;
 struct Context;
 struct Session;
 struct VerifyParameters;
+struct Source;
+struct SourceMethod;
 
 struct Library {
     const char* (*OpenSSL_version)(int what);
@@ -27,11 +29,11 @@ struct Library {
     int (*SSL_CTX_load_verify_locations)(Context*, const char* file, const char* folder);
     void (*SSL_CTX_set_verify)(Context*, int mode, int (*callback)(int, void*));
     VerifyParameters* (*SSL_CTX_get0_param)(Context*);
-    void (*SSL_CTX_set_default_read_buffer_len)(Context*, std::size_t bytes);
+    int (*SSL_CTX_set_ciphersuites)(Context*, const char* list);
 
     Session* (*SSL_new)(Context*);
     void (*SSL_free)(Session*);
-    int (*SSL_set_fd)(Session*, int fd);
+    void (*SSL_set_bio)(Session*, Source* read, Source* write);
     void (*SSL_set_connect_state)(Session*);
     long (*SSL_ctrl)(Session*, int command, long number, void* pointer);
     VerifyParameters* (*SSL_get0_param)(Session*);
@@ -41,6 +43,17 @@ struct Library {
     int (*SSL_get_error)(const Session*, int returned);
     int (*SSL_has_pending)(const Session*);
     long (*SSL_get_verify_result)(const Session*);
+
+    SourceMethod* (*BIO_meth_new)(int type, const char* name);
+    int (*BIO_meth_set_read_ex)(SourceMethod*, int (*)(Source*, char* to, std::size_t bytes, std::size_t* moved));
+    int (*BIO_meth_set_write_ex)(SourceMethod*, int (*)(Source*, const char* from, std::size_t bytes, std::size_t* moved));
+    int (*BIO_meth_set_ctrl)(SourceMethod*, long (*)(Source*, int command, long number, void* pointer));
+    Source* (*BIO_new)(const SourceMethod*);
+    void (*BIO_set_data)(Source*, void* pointer);
+    void* (*BIO_get_data)(Source*);
+    void (*BIO_set_init)(Source*, int ready);
+    void (*BIO_set_flags)(Source*, int flags);
+    void (*BIO_clear_flags)(Source*, int flags);
 
     int (*X509_VERIFY_PARAM_set_flags)(VerifyParameters*, unsigned long flags);
     void (*X509_VERIFY_PARAM_set_hostflags)(VerifyParameters*, unsigned int flags);

@@ -15,7 +15,9 @@ class Refused(Exception):
 class Trust:
     """What an `ssl.SSLContext` decides, as OpenSSL wants it. Raises `Refused` if it is not, or OpenSSL is missing."""
 
-    def __init__(self, *, file: str, folder: str, ciphers: str, verify_flags: int, version_min: int) -> None: ...
+    def __init__(
+        self, *, file: str, folder: str, ciphers: str, suites: str = "", verify_flags: int, version_min: int
+    ) -> None: ...
 
 class Connection:
     """One connection; one operation at a time. With TLS, a handshake is under way from the start.

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import asyncio
 import ipaddress
+import re
 import ssl
 import weakref
 from dataclasses import dataclass
@@ -27,6 +28,8 @@ from bentosync.wire.link import Endings, Link
 from bentosync.wire.origin import Origin, request_head, split
 from bentosync.wire.proxies import proxy_for
 from bentosync.wire.trust import trusted
+
+_AES_128_GCM = re.compile(r"AES_?128_?.*GCM")
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,11 +159,15 @@ def _same_trust(context: ssl.SSLContext, ca_bundle: str | None) -> _core.Trust:
         file, folder = paths.cafile or "", paths.capath or ""
     else:
         file, folder = ("", ca_bundle) if Path(ca_bundle).is_dir() else (ca_bundle, "")
-    names = [str(cipher["name"]) for cipher in context.get_ciphers() if cipher["protocol"] != "TLSv1.3"]
+    ciphers = context.get_ciphers()
+    # Of two that are trusted alike the faster one first, as browsers do: AES-256 costs a third more than AES-128.
+    ciphers.sort(key=lambda cipher: not _AES_128_GCM.search(str(cipher["name"])))
+    older = [str(cipher["name"]) for cipher in ciphers if cipher["protocol"] != "TLSv1.3"]
     return _core.Trust(
         file=file,
         folder=folder,
-        ciphers=":".join([f"@SECLEVEL={context.security_level}", *names]),
+        ciphers=":".join([f"@SECLEVEL={context.security_level}", *older]),
+        suites=":".join(str(cipher["name"]) for cipher in ciphers if cipher["protocol"] == "TLSv1.3"),
         verify_flags=int(context.verify_flags),
         version_min=max(int(context.minimum_version), int(ssl.TLSVersion.TLSv1_2)),
     )

@@ -13,12 +13,13 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from bentosync.errors import InvalidArgument, RemoteError, UnsafeInput
+from bentosync.errors import InvalidArgument, NetworkError, RemoteError, UnsafeInput
 from bentosync.formats import safetensors
 from bentosync.manifest import decode, encode
 from bentosync.settings.load import load
 from bentosync.tag import Tag, parse_reference
 from bentosync.wire import head
+from bentosync.wire.reader import ReplyReader
 
 GOLDEN = Path(__file__).parents[1] / "manifest" / "golden"
 _FOLDER = tempfile.TemporaryDirectory(prefix="bentosync-fuzz-")
@@ -93,6 +94,48 @@ def http_head(data: bytes) -> None:
     )
 
 
+def http_reply(data: bytes) -> None:
+    """A reply is the same whether it comes at once or byte by byte, and the sink gets no more than was wanted."""
+    outcomes = [_reply(data, step) for step in (len(data) or 1, 1)]
+    assert outcomes[0] == outcomes[1]
+    assert all(len(body) <= _WANTED for _, _, body in outcomes)
+
+
+_WANTED = 10
+
+
+class _Sink:
+    def __init__(self) -> None:
+        self.memory = bytearray(4)
+        self.data = bytearray()
+
+    def buffer(self) -> memoryview:
+        return memoryview(self.memory)
+
+    def filled(self, count: int) -> None:
+        self.data += self.memory[:count]
+
+
+def _reply(data: bytes, step: int) -> tuple[str, object, bytes]:
+    """How it ended, with which reply, and what the sink got; `step` bytes at a time."""
+    sink = _Sink()
+    scratch = bytearray(head.HEAD_BYTES_MAX)
+    reader = ReplyReader(
+        "host", scratch, lambda reply: _WANTED if reply.status < 300 else None, sink, collect_max=50, bodyless=False
+    )
+    try:
+        while data and reader.reply is None:
+            memory = reader.buffer()[:step]
+            piece, data = data[: len(memory)], data[len(memory) :]
+            memory[: len(piece)] = piece
+            reader.filled(len(piece))
+        if reader.reply is None:
+            reader.end()
+    except NetworkError as error:
+        return type(error).__name__, None, bytes(sink.data)
+    return "whole", reader.reply, bytes(sink.data)
+
+
 def _header(table: object) -> bytes:
     document = json.dumps(table).encode()
     return len(document).to_bytes(8, "little") + document
@@ -123,6 +166,15 @@ TARGETS = {
             b'HTTP/1.1 206 Partial Content\r\nContent-Length: 10\r\nContent-Range: bytes 0-9/10\r\nETag: "x"',
             b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked",
             b"HTTP/1.0 404 Not Found\r\nConnection: close\r\ncontent-length: 0",
+        ),
+    ),
+    "http-reply": Target(
+        http_reply,
+        (
+            b"HTTP/1.1 206 Partial Content\r\nContent-Length: 10\r\n\r\n0123456789",
+            b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3;x\r\n012\r\n7\r\n3456789\r\n0\r\nA: b\r\n\r\n",
+            b"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 503 Slow Down\r\nContent-Length: 5\r\n\r\n<Err>",
+            b"HTTP/1.1 404 Not Found\r\n\r\nto the end",
         ),
     ),
 }

@@ -141,6 +141,10 @@ class Connection:
         self._forget()
         return reply
 
+    def close(self) -> None:
+        """Close the socket; an exchange that still goes on fails. Idempotent."""
+        self._fail(self._exchange, NetworkError(f"The connection to {self._host} was closed"))
+
     def abort(self) -> None:
         """Close the socket now. Idempotent."""
         self._forget()

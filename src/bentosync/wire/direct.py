@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import ssl
+import weakref
 
 from bentosync.settings import TransferSettings
 from bentosync.wire.connection import REFUSAL_BYTES_MAX, Connection, Patience, Stale, Unheard
@@ -53,6 +54,7 @@ class DirectWire:
         self._ca_bundle = ca_bundle
         self._trust: ssl.SSLContext | None = None
         self._idle: dict[Origin, list[Connection]] = {}
+        self._open: weakref.WeakSet[Connection] = weakref.WeakSet()
         self._proxied: dict[str, bool] = {}
 
     async def exchange(self, request: Request, *, body_bytes_max: int = 1 << 20) -> Reply:
@@ -69,9 +71,8 @@ class DirectWire:
 
     async def aclose(self) -> None:
         """Close every connection."""
-        for connections in self._idle.values():
-            for connection in connections:
-                connection.abort()
+        for connection in list(self._open):
+            connection.close()
         self._idle.clear()
         await self._behind.aclose()
 
@@ -144,4 +145,6 @@ class DirectWire:
                 channel = await dial(origin.host, origin.port)
                 if self._trust is not None and origin.tls:
                     channel = await secured(channel, self._trust, origin.host)
-        return Connection(channel, host)
+        connection = Connection(channel, host)
+        self._open.add(connection)
+        return connection

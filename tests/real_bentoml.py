@@ -31,11 +31,11 @@ def python() -> str:
     for candidate in (given, str(_REPOSITORY / ".venv-bentoml/bin/python")):
         if candidate and Path(candidate).is_file():
             return candidate
-    skip_or_fail("BentoML is not here: run scripts/install-bentoml, or set BENTOSYNC_TEST_BENTOML_PYTHON")
+    return skip_or_fail("BentoML is not here: run scripts/install-bentoml, or set BENTOSYNC_TEST_BENTOML_PYTHON")
 
 
 def with_bentosync() -> str:
-    """The same interpreter, if bentosync is installed there too, as scripts/install-bentoml does; else like `python`."""
+    """The same interpreter, if bentosync is installed there too, which scripts/install-bentoml does."""
     interpreter = python()
     done = subprocess.run([interpreter, "-c", "import bentosync, torch"], capture_output=True, text=True, check=False)
     if done.returncode:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import random
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NoReturn
 
 import pytest
 
@@ -56,7 +56,7 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: p
             terminalreporter.write_line(row)
 
 
-def skip_or_fail(reason: str) -> None:
+def skip_or_fail(reason: str) -> NoReturn:
     """Something this machine lacks: a loud skip, and a failure where everything must be there."""
     if os.environ.get("CI", "").lower() not in ("", "0", "false"):
         pytest.fail(f"under CI nothing may be missing: {reason}")

@@ -110,7 +110,8 @@ def test_the_context_of_a_container_and_an_export_contain_the_models(builder: Ma
 import os, tarfile, bentoml
 from bentoml._internal.container import construct_containerfile
 def files(root):
-    return sorted(os.path.relpath(os.path.join(folder, name), root) for folder, _, names in os.walk(root) for name in names)
+    found = (os.path.join(folder, name) for folder, _, names in os.walk(root) for name in names)
+    return sorted(os.path.relpath(path, root) for path in found)
 bento = bentoml.get("scorer")
 with construct_containerfile(bento) as (context, dockerfile):
     result = dict(context=files(os.path.join(context, "models")))

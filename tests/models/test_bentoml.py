@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -113,77 +112,6 @@ def test_each_deletes_and_adds_beside_the_other_and_latest_stays_right(store: St
         == "m:theirs"
     )
     assert [str(model.tag) for model in store.list()] == ["m:ours", "m:theirs"]
-
-
-# What each side answers, as (exception type, message) or a value; `models` is bentoml.models or bentosync.models.
-QUESTIONS = [
-    "get('nope')", "get('nope:latest')", "get('nope:1')", "get('m:v')", "get('m:zz')", "list('nope')", "list('m:zz')",
-    "list('nope:1')", "list('m:latest')", "delete('m:zz')", "delete('nope:latest')", "delete('nope')",
-    "get('a/b')", "get('m:v/1')",
-    "get('m:')", "list('a/b')", "delete('m:a:b')", "get('half:1')", "get('bad:1')", "get('empty:1')",
-    "str(get('m:v1'))",
-    "repr(get('m:v1'))", "get('m:v1').load_model()", "get('m:v1').to_runner()", "get('m:v1').to_runnable()",
-    "get('m').tag", "get('m:latest').tag", "get(Tag('m')).tag", "get('M:V1').tag", "get('m:v1').path",
-    "get('m:v1').path_of('/a')",
-    "get('m:v1') == get('m:v1')", "get('m:v1').info.to_dict()", "get('m:v1').custom_objects", "get('m:v1').file_size",
-    "sorted(str(m.tag) for m in list('m'))", "Model(Tag('m'), '.', None)", "make('m:v1')", "make('a/b')",
-    "make('m:x', labels={1: 'a'})",
-    "make('m:x', metadata={'a': None})", "make('m:x', metadata={(1, 2): 'x'})",
-    "delete('p')", "get('p')", "get('alias', model_aliases={'alias': 'm:v1'}).tag",
-]  # fmt: skip
-
-_ANSWERS = """
-def answers(models, Tag, Model, questions):
-    def make(tag, **values):
-        with models.create(tag, **values) as model:
-            pass
-        return model.tag
-    scope = dict(get=models.get, list=models.list, delete=models.delete, Tag=Tag, Model=Model, make=make)
-    found = []
-    for question in questions:
-        try:
-            value = eval(question, scope)
-            found.append(['value', value if isinstance(value, (dict, bool, int)) or value is None else str(value)])
-        except Exception as error:
-            kinds = [kind.__name__ for kind in type(error).__mro__]
-            known = ('NotFound', 'InvalidArgument', 'BentoMLException', 'ValueError')
-            found.append([[name for name in known if name in kinds], str(error)])
-    return found
-"""
-
-
-def prepare(home: Path) -> None:
-    store = Store(home)
-    for tag in ("m:v1", "m:v2", "p:1"):
-        with store.create(tag, labels={"a": "b"}) as model:
-            write(Path(model.path), {"a": b"x"})
-    for name, content in (("half", None), ("bad", "[]"), ("empty", "")):
-        folder = home / "models" / name / "1"
-        folder.mkdir(parents=True)
-        if content is not None:
-            (folder / "model.yaml").write_text(content)
-
-
-def test_answers_messages_and_exception_types_are_bentomls(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    prepare(home)
-    theirs = real_bentoml.run(
-        "import bentoml, shutil, os\n" + _ANSWERS
-        + "shutil.copytree(os.environ['BENTOML_HOME'], os.environ['BENTOML_HOME'] + '-twin')\n"
-        + "result = answers(bentoml.models, bentoml.Tag, bentoml.Model, argument)", QUESTIONS, home=home,
-    )  # fmt: skip
-    (home / "models").rename(home / "gone")
-    (home.parent / f"{home.name}-twin" / "models").rename(home / "models")
-    monkeypatch.setenv("BENTOML_HOME", str(home))
-    scope: dict[str, Callable[..., Any]] = {}
-    exec(_ANSWERS, scope)
-    mine = scope["answers"](models, Tag, models.Model, QUESTIONS)
-    for question, their, my in zip(QUESTIONS, theirs, mine, strict=True):
-        if their[0] == "value":
-            assert my == their, question
-            continue
-        assert my[1] == their[1], question
-        # Ours may be of more families (an InvalidTag is a BentoMLException and a ValueError), never of fewer.
-        assert set(their[0]) <= set(my[0]), question
 
 
 def test_functions_take_a_store_and_settings_name_the_default(

@@ -96,6 +96,8 @@ def bentoml_delete(session: Session, delete_targets: tuple[str, ...], yes: bool)
     """
     targets = " ".join(delete_targets).replace(",", " ").split()
     for target in targets:
+        Tag.from_str(target)  # one that is none stops everything before anything is gone
+    for target in targets:
         for model in _matching(session, target):
             if yes or click.confirm(f"delete model {model.tag}?"):
                 refuse_if_used(session.settings.home, model.tag)

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import asyncio
+import sys
 import threading
 
 import pytest
@@ -19,6 +20,16 @@ async def _fail() -> None:
 
 def test_it_runs_without_a_loop() -> None:
     assert wait(_answer()) == 42
+
+
+def test_it_runs_on_uvloop_where_that_is_installed_and_on_asyncio_elsewhere(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def loop() -> str:
+        return type(asyncio.get_running_loop()).__module__
+
+    pytest.importorskip("uvloop")
+    assert wait(loop()) == "uvloop"
+    monkeypatch.setitem(sys.modules, "uvloop", None)
+    assert wait(loop()).startswith("asyncio.")
 
 
 def test_it_runs_inside_a_running_loop() -> None:

@@ -58,7 +58,17 @@ def test_the_doctor_reports_on_everything(invoke: Invoke, world: World) -> None:
     result = invoke("doctor")
     assert result.exit_code == 0
     topics = [line[4:16].strip() for line in result.stdout.splitlines()]
-    assert topics == ["bentosync", "python", "libraries", "native core", "https", "store", "torch", "remote"]
+    assert topics == [
+        "bentosync",
+        "python",
+        "libraries",
+        "native core",
+        "https",
+        "event loop",
+        "store",
+        "torch",
+        "remote",
+    ]
     assert f"{world.base}/bentoml: " in result.stdout
     assert "writable, reflink " in result.stdout
     assert f"nas: file://{world.remote}: reachable" in result.stdout

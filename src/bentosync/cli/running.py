@@ -14,6 +14,7 @@ from collections.abc import Callable, Coroutine
 from types import FrameType
 from typing import Any, TypeVar
 
+from bentosync.blocking import new_loop
 from bentosync.cli.interrupt import SIGNALS, Interrupted, quit_now
 from bentosync.transfer.engine import alongside
 
@@ -43,7 +44,7 @@ def run(operation: Coroutine[Any, Any, T], farewell: Callable[[int], None]) -> T
     stop = _Stop(farewell)
     before = {signum: signal.signal(signum, stop.signalled) for signum in SIGNALS}
     try:
-        with asyncio.Runner() as runner:
+        with asyncio.Runner(loop_factory=new_loop) as runner:
             return runner.run(stop.watch(operation))
     finally:
         stop.settle()

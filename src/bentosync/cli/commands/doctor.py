@@ -33,7 +33,7 @@ def doctor(session: Session) -> None:
     Reads and writes only inside the store, and lists each configured remote. Exit status 1 if something is wrong.
     """
     findings = []
-    for examine in (_versions, _native, _store, _torch, _remotes):
+    for examine in (_versions, _native, _event_loop, _store, _torch, _remotes):
         for finding in _guarded(session, examine):
             findings.append(finding)
             if not session.json:
@@ -71,6 +71,15 @@ def _native(session: Session) -> Iterator[Finding]:
     yield Finding(
         "https", f"received by the native core, {openssl}" if openssl and mode == "on" else "received in Python"
     )
+
+
+def _event_loop(session: Session) -> Iterator[Finding]:
+    from bentosync.blocking import new_loop
+
+    loop = new_loop()
+    loop.close()
+    found = type(loop).__module__.partition(".")[0]
+    yield Finding("event loop", f"{found} {_version_of(found)}" if found == "uvloop" else f"{found}; uvloop not found")
 
 
 def _store(session: Session) -> Iterator[Finding]:

@@ -82,7 +82,7 @@ async def test_lost_replies_with_a_single_buffer_neither_hang_nor_fail(tmp_path:
         passages.append(Passage(entry(data, f"{number}"), f"s{number}", f"t{number}"))
     told: list[int] = []
     relay = Relay(
-        source, target, memory_bytes=1, strong=False, exclusive=True, resumed=False,
+        source, target, jobs=4, memory_bytes=1, strong=False, exclusive=True, resumed=False,
         tally=Tally(lambda path, count: told.append(count)),
     )  # fmt: skip
     async with asyncio.timeout(30):

@@ -235,10 +235,10 @@ async def download(
         OSError: The disk refused.
     """
     unit = unit_bytes(strong)
-    pool = BufferPool(unit, memory_bytes)
+    pool = BufferPool(memory_bytes)
 
     async def fetch(flight: Flight[Target]) -> None:
-        async with pool.lease() as memory:
+        async with pool.lease(unit) as memory:
             await _receive(remote, flight, memory, strong, tally)
 
     largest_first = sorted(targets, key=lambda target: -target.file.entry.size)
@@ -250,7 +250,7 @@ async def download(
         ],
         fetch,
         name=lambda target: target.key,
-        plateau=controller(min(jobs, pool.buffers_max), unit),
+        plateau=controller(min(jobs, pool.count(unit)), unit),
         meter=tally.meter,
         moved=lambda: tally.received,
         range_bytes=range_bytes,

@@ -12,8 +12,8 @@ from dataclasses import dataclass
 class Meter:
     """Counts since the operation began.
 
-    `requests` counts tries of ranges and parts; of these, `throttled` were answered with "slow down", and the connection
-    of `broken` ones broke.
+    `requests` counts tries of ranges and parts; of these, `throttled` were answered with "slow down", and the
+    connection of `broken` ones broke.
     `restarts` are streams that were given up because they stalled or dripped, `splits` ranges of which an idle stream
     took the rest, `hedges` units that were asked for twice, at a cost of `hedged_bytes` that came for nothing.
     `disk_seconds` and `hash_seconds` were spent writing and digesting on the loop's thread, `disk_cpu_seconds` of the

@@ -3,9 +3,10 @@
 A pure decision. Counters go in at moments that the caller names, the number of streams comes out; nothing here waits,
 reads a clock or draws a random number.
 
-The first windows climb: 4 streams, then twice as many, for as long as each step gains 5 % or more. Then the level is held, and looked at again ever more rarely: one rung less (kept
-if nothing is lost), one more (kept if something is won). An optimizer that follows its best rate so far ratchets
-upwards on noise; one that compares neighbours, measured one after the other, finds the plateau's near edge.
+The first windows climb: 4 streams, then twice as many, for as long as each step gains 5 % or more. Then the level is
+held, and looked at again ever more rarely: one rung less (kept if nothing is lost), one more (kept if something is won).
+An optimizer that follows its best rate so far ratchets upwards on noise; one that compares neighbours, measured one
+after the other, finds the plateau's near edge.
 
 What a server says without words counts as much. Refusals (503, 429, resets): the level steps back to one that was
 clean; if the refusals stay as frequent there, they are not about us, and bytes alone decide. A rate that falls to half
@@ -22,6 +23,8 @@ import math
 from dataclasses import dataclass, replace
 from typing import Literal
 
+from bentosync.manifest.values import LEAF_BYTES
+
 FIXED = 0
 """Experiments set it to a level that is never left."""
 
@@ -36,6 +39,7 @@ _SETTLE_SECONDS_MAX = 1.0
 _WINDOW_SECONDS_MIN = 0.15
 _WINDOW_SECONDS_MAX = 2.0
 _COLLAPSE_SECONDS = 0.3
+_COLLAPSE_UNITS = 8
 _WINDOW_UNITS = 3  # of each stream
 _HOLD_SECONDS_MIN = 1.0
 _HOLD_SECONDS_MAX = 60.0
@@ -106,6 +110,10 @@ class Plateau:
         self.collapsed = False
         self._level_max = max(1, level_max)
         self._unit_bytes = unit_bytes
+        # Bytes that are only counted part by part need time to add up.
+        patience = 5.0 if unit_bytes > LEAF_BYTES else 1.0
+        self._settle_seconds_max = patience * _SETTLE_SECONDS_MAX
+        self._window_seconds_max = patience * _WINDOW_SECONDS_MAX
         self._mode: _Mode = "climb"
         self._changed: tuple[float, Seen] | None = None
         self._opened: tuple[float, Seen] | None = None
@@ -147,7 +155,7 @@ class Plateau:
             self._opened = self._changed
             return True
         wanted = self.level - (self.level >= _WINDOW_UNITS)  # one stalled stream shall not hold up the rest
-        if seen.flowing >= wanted or self._now - since >= _SETTLE_SECONDS_MAX:
+        if seen.flowing >= wanted or self._now - since >= self._settle_seconds_max:
             self._opened = (self._now, seen)
         return False
 
@@ -174,7 +182,8 @@ class Plateau:
             return None
         falls = self._lower is not None and window.rate < self._lower.rate * _COLLAPSE
         enough = moved >= _WINDOW_UNITS * self.level * self._unit_bytes
-        late = seconds >= _WINDOW_SECONDS_MAX or (falls and seconds >= _COLLAPSE_SECONDS)
+        falls = falls and self._lower is not None and self._lower.rate * seconds >= _COLLAPSE_UNITS * self._unit_bytes
+        late = seconds >= self._window_seconds_max or (falls and seconds >= _COLLAPSE_SECONDS)
         return window if enough or late else None
 
     # --- decisions ----------------------------------------------------------------------------------------------------
@@ -355,6 +364,8 @@ class Fixed(Plateau):
         return self.level
 
 
-def chosen(level_max: int, unit_bytes: int) -> Plateau:
+def chosen(level_max: int, unit_bytes: int, *, level_start: int = LEVEL_START) -> Plateau:
     """The controller of a transfer."""
-    return Fixed(FIXED) if FIXED else Plateau(level_max, unit_bytes=unit_bytes)
+    if FIXED:
+        return Fixed(min(FIXED, level_max))
+    return Plateau(level_max, level_start=level_start, unit_bytes=unit_bytes)

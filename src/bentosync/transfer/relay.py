@@ -16,7 +16,8 @@ from bentosync.manifest.values import BLOCK_BYTES, LEAF_BYTES, FileEntry
 from bentosync.native.checksum import Checksum
 from bentosync.native.checksum import named as checksum_named
 from bentosync.remote.contract import IfAbsent, Part, Remote, Upload
-from bentosync.transfer import engine, parts
+from bentosync.transfer import engine, parts, plateau
+from bentosync.transfer.pace import Pace
 from bentosync.transfer.pool import BufferPool
 from bentosync.transfer.upload import Tally
 
@@ -83,7 +84,8 @@ class Relay:
     """Copies files between two remotes. One instance per copy.
 
     Args:
-        memory_bytes: Bound of the part buffers, for each size of part.
+        jobs: The most parts under way; how many there really are is what `plateau` finds.
+        memory_bytes: Bound of the part buffers.
         strong: Prove BLAKE3 as well as XXH3.
         exclusive: Whether the target honours conditions.
         resumed: Whether an earlier try may have stored whole files.
@@ -94,6 +96,7 @@ class Relay:
         source: Remote,
         target: Remote,
         *,
+        jobs: int,
         memory_bytes: int,
         strong: bool,
         exclusive: bool,
@@ -102,12 +105,12 @@ class Relay:
     ) -> None:
         self._source = source
         self._target = target
-        self._memory_bytes = memory_bytes
+        self._jobs = jobs
+        self._pool = BufferPool(memory_bytes)
         self._strong = strong
         self._exclusive = exclusive
         self._resumed = resumed
         self._tally = tally
-        self._pools: dict[int, BufferPool] = {}
         self._etags: dict[str, str] = {}
         name = target.properties.checksum
         self._checksum = checksum_named(name) if name else None
@@ -120,7 +123,14 @@ class Relay:
             Conflict: A source object changed between two parts.
         """
         order = sorted(files, key=lambda passage: -passage.entry.size)
-        await engine.drain([lambda p=p: self._carry(p) for p in order], workers=_FILES_AT_ONCE)  # type: ignore[misc]
+        step = parts.PART_BYTES_MIN
+        self._pace = Pace(
+            plateau.chosen(min(self._jobs, self._pool.count(step)), step, level_start=_FILES_AT_ONCE),
+            self._tally.meter,
+            total_bytes=0,  # the source's stream cannot be asked twice into one buffer
+        )
+        async with self._pace.running():
+            await engine.drain([lambda p=p: self._carry(p) for p in order], workers=_FILES_AT_ONCE)  # type: ignore[misc]
 
     async def _carry(self, passage: Passage) -> None:
         entry = passage.entry
@@ -137,7 +147,7 @@ class Relay:
         if entry.inline is not None or entry.size == 0:
             written = await self._write(passage, memoryview(entry.inline or b""))
         else:
-            async with self._pool(parts.part_bytes(entry.size)).lease() as buffer:
+            async with self._pool.lease(parts.part_bytes(entry.size)) as buffer:
                 data = await self._fetch(passage, parts.Slice(0, entry.size), buffer)
                 written = await self._write(passage, data)
         # Asked without a buffer in hand: reading back takes one, and all could be waiting for it.
@@ -164,11 +174,10 @@ class Relay:
         upload = await self._target.start_upload(passage.target_key, size=size, part_bytes=step)
         done: list[Part | None] = [None] * len(pieces)
         values = [0] * len(pieces)
-        pool = self._pool(step)
         async with engine.group() as tasks:
             for index, piece in enumerate(pieces):
-                buffer = await pool.take()
-                tasks.create_task(self._carry_part(passage, upload, index, piece, buffer, pool, done, values))
+                buffer = await self._pool.take(step)
+                tasks.create_task(self._carry_part(passage, upload, index, piece, buffer, done, values))
         whole = 0
         if self._checksum is not None:
             for value, piece in zip(values, pieces, strict=True):
@@ -186,20 +195,22 @@ class Relay:
         index: int,
         piece: parts.Slice,
         buffer: memoryview,
-        pool: BufferPool,
         done: list[Part | None],
         values: list[int],
     ) -> None:
-        try:
+        async def call() -> Part:
             data = await self._fetch(passage, piece, buffer)
             packed = None
             if self._checksum is not None:
                 values[index] = await in_thread(self._checksum.update, data)
                 packed = _packed(self._checksum, values[index])
-            done[index] = await self._target.send_part(upload, index + 1, [data], checksum=packed)
+            return await self._target.send_part(upload, index + 1, [data], checksum=packed)
+
+        try:
+            done[index] = await self._pace.send(piece.length, call)
         finally:
-            pool.give(buffer)
-        self._tally.add(passage.entry.path, sent=len(data))
+            self._pool.give(buffer)
+        self._tally.add(passage.entry.path, sent=piece.length)
 
     async def _fetch(self, passage: Passage, piece: parts.Slice, buffer: memoryview) -> memoryview:
         """One part of the source in `buffer`, proven."""
@@ -225,7 +236,7 @@ class Relay:
 
     async def _reads_back(self, passage: Passage) -> bool:
         entry = passage.entry
-        async with self._pool(parts.part_bytes(entry.size)).lease() as buffer:
+        async with self._pool.lease(parts.part_bytes(entry.size)) as buffer:
             for piece in parts.parts(entry.size):
                 sink = ProvenPart(entry, piece.start, buffer[: piece.length], strong=self._strong)
                 try:
@@ -239,9 +250,6 @@ class Relay:
         stored = await self._target.stat(passage.target_key)
         if stored.size != passage.entry.size or not await self._reads_back(passage):
             raise IntegrityError(f"{passage.target_key} holds other bytes than {passage.entry.path} was sent with")
-
-    def _pool(self, buffer_bytes: int) -> BufferPool:
-        return self._pools.setdefault(buffer_bytes, BufferPool(buffer_bytes, self._memory_bytes))
 
 
 def _packed(checksum: Checksum, value: int) -> bytes:

@@ -11,7 +11,7 @@ from __future__ import annotations
 import hashlib
 import os
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -26,11 +26,16 @@ from bentosync.remote.contract import IfAbsent, Part, Remote, Stat, Upload
 from bentosync.settings import NativeMode
 from bentosync.store.record import Stamp
 from bentosync.store.tree import TreeFile
-from bentosync.transfer import engine, parts
+from bentosync.transfer import engine, parts, plateau
+from bentosync.transfer.meter import Meter
+from bentosync.transfer.pace import Pace
 from bentosync.transfer.pool import BufferPool
 
 _FILES_AT_ONCE = 4
 _SMALL_BYTES = BLOCK_BYTES
+_SMALL_AT_ONCE = 16
+# Parts are large, so a level takes long to judge: begin near where it most often ends.
+_LEVEL_START = 8
 _RESTARTS_MAX = 2
 
 
@@ -60,6 +65,7 @@ class Tally:
     """
 
     on_sent: Callable[[str, int], None]
+    meter: Meter = field(default_factory=Meter)
     digested: dict[str, tuple[FileEntry, Stamp | None]] = field(default_factory=dict)
     _sent: dict[str, int] = field(default_factory=dict)
     _reused: dict[str, int] = field(default_factory=dict)
@@ -94,8 +100,8 @@ class Uploader:
     """Sends files to one remote. One instance per push.
 
     Args:
-        jobs: Small files sent at once; parts of large ones are bounded by memory.
-        memory_bytes: Bound of the part buffers.
+        jobs: The most requests in flight for parts and larger files; how many there really are is what `plateau` finds.
+        memory_bytes: Bound of all buffers together, and so of the parts in flight.
         uploads: Multipart uploads in flight from an earlier try of this push, by key.
         resumed: Whether earlier tries may have stored whole files.
         exclusive: Whether the store honours conditions; then a file is created, never overwritten.
@@ -116,8 +122,7 @@ class Uploader:
     ) -> None:
         self._remote = remote
         self._jobs = jobs
-        self._memory_bytes = memory_bytes
-        self._pools: dict[int, BufferPool] = {}
+        self._pool = BufferPool(memory_bytes)
         self._uploads = uploads
         self._resumed = resumed
         self._exclusive = exclusive
@@ -135,9 +140,16 @@ class Uploader:
         large = [source for source in order if source.file.size > _SMALL_BYTES]
         small = order[len(large) :]
         # Small files have a lane of their own: their cost is the exchange, not the bytes.
-        async with engine.group() as tasks:
+        step = parts.PART_BYTES_MIN
+        level_max = min(self._jobs, self._pool.count(step))
+        self._pace = Pace(
+            plateau.chosen(level_max, step, level_start=_LEVEL_START),
+            self._tally.meter,
+            total_bytes=sum(source.file.size for source in large),
+        )
+        async with self._pace.running(), engine.group() as tasks:
             tasks.create_task(engine.drain(self._work(large), workers=_FILES_AT_ONCE))
-            tasks.create_task(engine.drain(self._work(small), workers=self._jobs))
+            tasks.create_task(engine.drain(self._work(small), workers=min(self._jobs, _SMALL_AT_ONCE)))
 
     def _work(self, sources: Sequence[Source]) -> Iterator[engine.Work]:
         return (partial(self._send, source) for source in sources)
@@ -158,13 +170,9 @@ class Uploader:
                 if restart == _RESTARTS_MAX:
                     raise
 
-    def _pool(self, buffer_bytes: int) -> BufferPool:
-        """One pool per buffer size: small files, and the part size of nearly every model."""
-        return self._pools.setdefault(buffer_bytes, BufferPool(buffer_bytes, self._memory_bytes))
-
     async def _send_whole(self, source: Source, reading: _Reading) -> None:
         size = source.file.size
-        async with self._pool(_SMALL_BYTES if size <= _SMALL_BYTES else parts.PART_BYTES_MIN).lease() as buffer:
+        async with self._pool.lease(_SMALL_BYTES if size <= _SMALL_BYTES else parts.PART_BYTES_MIN) as buffer:
             data = buffer[:size]
             checksum = await in_thread(reading.next_into, data, self._checksum)
             entry = reading.entry()
@@ -176,11 +184,21 @@ class Uploader:
                 await self._remote.delete(source.key)
             condition = IfAbsent() if self._exclusive else None
             try:
-                await self._remote.write(source.key, [data], condition=condition, checksum=checksum)
+                await self._write(source.key, data, condition, checksum)
             except Conflict:
                 # Our folder is ours alone, so the object is most likely our own write whose reply was lost.
                 await self._expect(source, entry, checksum)
             self._tally.add(source.file.path, sent=size)
+
+    async def _write(self, key: str, data: memoryview, condition: IfAbsent | None, checksum: bytes | None) -> None:
+        def call() -> Awaitable[str]:
+            return self._remote.write(key, [data], condition=condition, checksum=checksum)
+
+        if len(data) <= _SMALL_BYTES:
+            self._tally.meter.requests += 1
+            await call()
+        else:
+            await self._pace.send(len(data), call)
 
     async def _send_parts(self, source: Source, reading: _Reading, *, fresh: bool) -> None:
         pieces = parts.parts(source.file.size)
@@ -196,10 +214,10 @@ class Uploader:
         step = parts.part_bytes(source.file.size)
         upload = earlier or await self._remote.start_upload(source.key, size=source.file.size, part_bytes=step)
         done: list[Part | None] = [None] * len(pieces)
-        pool = self._pool(step)
+        pool = self._pool
         async with engine.group() as tasks:
             for index, piece in enumerate(pieces):
-                buffer = await pool.take()
+                buffer = await pool.take(step)
                 try:
                     data = buffer[: piece.length]
                     value = await in_thread(reading.next_into, data, self._checksum)
@@ -228,7 +246,9 @@ class Uploader:
                 done[number - 1] = stored
                 self._tally.add(source.file.path, reused=len(data))
             else:
-                done[number - 1] = await self._remote.send_part(upload, number, [data], checksum=value)
+                done[number - 1] = await self._pace.send(
+                    len(data), lambda: self._remote.send_part(upload, number, [data], checksum=value)
+                )
                 self._tally.add(source.file.path, sent=len(data))
         finally:
             pool.give(buffer)

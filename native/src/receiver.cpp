@@ -106,7 +106,7 @@ void Driver::run() {
     }
 }
 
-void Driver::stop() {
+void Driver::halt() {
     if (getpid() != process_) {
         // Forked: there is no thread here to wait for, and a std::thread must not be destroyed unjoined.
         [[maybe_unused]] auto* left_behind = new std::thread(std::move(thread_));
@@ -115,14 +115,24 @@ void Driver::stop() {
     if (!thread_.joinable()) {
         return;
     }
-    decltype(connections_) connections;
     {
         const std::lock_guard lock(mutex_);
         stopping_ = true;
-        connections.swap(connections_);
     }
     raise_flag(wake_fd_);
     thread_.join();
+}
+
+void Driver::stop() {
+    halt();
+    if (getpid() != process_ || epoll_fd_ < 0) {
+        return;
+    }
+    decltype(connections_) connections;
+    {
+        const std::lock_guard lock(mutex_);
+        connections.swap(connections_);
+    }
     for (const auto& [id, weak] : connections) {
         if (const auto connection = weak.lock()) {
             connection->abort();
@@ -130,6 +140,7 @@ void Driver::stop() {
     }
     ::close(wake_fd_);
     ::close(epoll_fd_);
+    epoll_fd_ = -1;
 }
 
 Receiver::Receiver(unsigned threads) : announcements_(std::make_shared<Announcements>()) {
@@ -154,10 +165,15 @@ std::shared_ptr<Connection> Receiver::adopt(int fd, std::shared_ptr<const Trust>
     return drivers_[best]->adopt(++last_id_, std::move(channel));
 }
 
-void Receiver::stop() {
-    if (stopped_.exchange(true)) {
-        return;
+void Receiver::halt() {
+    stopped_ = true;
+    for (const auto& driver : drivers_) {
+        driver->halt();
     }
+}
+
+void Receiver::stop() {
+    stopped_ = true;
     for (const auto& driver : drivers_) {
         driver->stop();
     }

@@ -1,5 +1,8 @@
 // The receiver for Python. What Python lends is exported from `fill` to `settle`, `abort` or the end of the object;
 // the object closes its connection before it lets go of the memory.
+//
+// Nothing here lets go of the GIL: `abort` and `stop` wait for one step of a thread that never asks for it. See
+// `unlocked.hpp` for what taking it back would mean in a daemon thread while the interpreter exits.
 #include <Python.h>
 #include <nanobind/nanobind.h>
 #include <nanobind/stl/shared_ptr.h>
@@ -58,10 +61,7 @@ public:
     }
 
     void abort() {
-        {
-            const nb::gil_scoped_release unlocked;
-            connection_->abort();
-        }
+        connection_->abort();
         lent_.reset();
     }
 
@@ -122,5 +122,6 @@ void bind_receiver(nb::module_& module) {
              },
              nb::arg("fd"), nb::arg("trust").none(), nb::arg("host"), nb::arg("host_is_address"),
              nb::rv_policy::take_ownership)
-        .def("stop", &bentosync::Receiver::stop, nb::call_guard<nb::gil_scoped_release>());
+        .def("halt", &bentosync::Receiver::halt)
+        .def("stop", &bentosync::Receiver::stop);
 }

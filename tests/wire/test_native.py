@@ -315,10 +315,6 @@ def run(script: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run([sys.executable, "-c", source], capture_output=True, text=True, timeout=60, check=False)
 
 
-@pytest.mark.xfail(
-    strict=False,
-    reason="CPython unwinds a daemon thread that asks for the GIL at exit; now and then that meets a noexcept frame",
-)
 def test_an_interpreter_that_exits_in_the_middle_of_transfers_exits_cleanly() -> None:
     done = run("""
         def work():

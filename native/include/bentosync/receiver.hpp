@@ -44,7 +44,8 @@ public:
 
     std::shared_ptr<Connection> adopt(std::uint64_t id, std::unique_ptr<Channel> channel);
     std::size_t load();
-    void stop();
+    void halt();  // end the thread; what it drives stays as it is, and no operation ends any more
+    void stop();  // and close all it drives
 
 private:
     void run();
@@ -74,8 +75,12 @@ public:
     std::shared_ptr<Connection> adopt(int fd, std::shared_ptr<const Trust> trust, const std::string& host,
                                       bool host_is_address);
 
-    // Closes every connection and ends the threads. Idempotent; in a forked child it does nothing.
+    // Ends the threads, and closes every connection. Idempotent; in a forked child it does nothing.
     void stop();
+
+    // Ends the threads and nothing else: for the end of a process, where others may still wait for an operation, and
+    // would only complain about one that was broken off.
+    void halt();
 
 private:
     const std::shared_ptr<Announcements> announcements_;

@@ -3,6 +3,10 @@ from bentosync.native.twin import Bytes
 def crc64nvme(data: Bytes, initial: int = 0) -> int: ...
 def crc64nvme_by(way: str, data: Bytes, initial: int = 0) -> int: ...
 def crc64nvme_ways() -> list[str]: ...
+def xxh3_64_by(way: str, data: Bytes, /) -> int:
+    """Of 241 bytes at least; 0 for fewer."""
+
+def xxh3_ways() -> list[str]: ...
 
 # --- the receive path: Linux only ------------------------------------------------------------------------------------
 
@@ -82,6 +86,9 @@ class Receiver:
 
     def adopt(self, fd: int, trust: Trust | None, host: str, host_is_address: bool) -> Connection:
         """Take over a connected socket, also on failure. Raises `Refused` if TLS cannot be set up for `host`."""
+
+    def halt(self) -> None:
+        """End the threads and nothing else: for the end of the process. Idempotent."""
 
     def stop(self) -> None:
         """Close all connections, end the threads. Idempotent."""

@@ -108,6 +108,10 @@ class NetworkError(BentoMLException):
     error_code = HTTPStatus.BAD_GATEWAY
 
 
+class UnknownHost(NetworkError):
+    """No such name. A wrong endpoint, unless it was reached a moment ago."""
+
+
 class RemoteError(NetworkError):
     """The remote answered, but not with what its protocol promises (5xx, a bad range, a broken document)."""
 

@@ -68,6 +68,14 @@ def test_a_wrong_value_changes_nothing(invoke: Invoke, world: World, name: str, 
     assert config_file(world).read_bytes() == before
 
 
+def test_a_wrong_value_in_the_file_can_be_set_right(invoke: Invoke, world: World) -> None:
+    world.configure('[transfer]\njobs = 0\nattempts = 0\n[remote.nas]\nurl = "file:///x"\n')
+    assert invoke("list").exit_code == 2
+    assert invoke("config", "set", "transfer.attempts", "3").exit_code == 0
+    assert invoke("config", "set", "transfer.jobs", "2").exit_code == 0
+    assert invoke("list").exit_code == 0
+
+
 def test_path_is_printed_whether_it_exists_or_not(invoke: Invoke, world: World) -> None:
     assert invoke("config", "path").stdout == f"{config_file(world)}\n"
     config_file(world).unlink()

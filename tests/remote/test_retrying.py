@@ -6,7 +6,16 @@ from itertools import chain, repeat
 
 import pytest
 
-from bentosync.errors import AuthError, BentoMLException, IntegrityError, NetworkError, NoSpace, RemoteError, Throttled
+from bentosync.errors import (
+    AuthError,
+    BentoMLException,
+    IntegrityError,
+    NetworkError,
+    NoSpace,
+    RemoteError,
+    Throttled,
+    UnknownHost,
+)
 from bentosync.events import Event, Retried
 from bentosync.remote.contract import RangeSink, Stat
 from bentosync.remote.retrying import RetryingRemote, RetryPolicy
@@ -232,3 +241,24 @@ async def test_cancelling_the_pause_ends_the_call() -> None:
         await asyncio.sleep(0.01)
         call.cancel()
     assert call.cancelled()
+
+
+async def test_a_name_that_nobody_ever_knew_is_given_up_soon_and_one_that_answered_before_is_not() -> None:
+    inner = Failing(*[UnknownHost("x")] * 8)
+    remote, _, seen = patient(inner)
+    with pytest.raises(UnknownHost):
+        await remote.stat("k")
+    assert (inner.calls, len(seen)) == (3, 2)
+
+    class Lost(Failing):
+        def step(self) -> None:
+            self.calls += 1
+            if self.calls != 1:
+                raise UnknownHost("x")
+
+    lost = Lost()
+    remote, _, _ = patient(lost)
+    await remote.stat("k")
+    with pytest.raises(UnknownHost):
+        await remote.stat("k")
+    assert lost.calls == 1 + RetryPolicy().attempts

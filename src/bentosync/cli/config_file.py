@@ -37,6 +37,11 @@ class ConfigDocument:
         # A path stays as it was written ("~/models"), everything else is stored as what it means.
         table[key] = value if isinstance(parsed, Path) else parsed
 
+    @property
+    def remotes(self) -> list[str]:
+        """The names of the remotes that it configures."""
+        return list(self._document.get("remote", {}))
+
     def remove_remote(self, name: str) -> bool:
         """Drop the table `[remote.NAME]`; False if there is none."""
         remotes = self._document.get("remote", {})
@@ -57,7 +62,7 @@ def edited(path: Path) -> Iterator[ConfigDocument]:
     """The file's document; written back when the block ends without an error.
 
     Raises:
-        InvalidArgument: What was made of the file could not be loaded; nothing is written.
+        InvalidArgument: What was made of a good file could not be loaded; nothing is written.
     """
     import tomlkit
     from tomlkit.exceptions import TOMLKitError
@@ -70,8 +75,17 @@ def edited(path: Path) -> Iterator[ConfigDocument]:
     yield ConfigDocument(document, path)
     after = tomlkit.dumps(document)
     if after != before:
-        check_file(after, path)
+        if _loads(before, path):  # Of several wrong values, one at a time is set right.
+            check_file(after, path)
         _replace(path, after)
+
+
+def _loads(text: str, path: Path) -> bool:
+    try:
+        check_file(text, path)
+    except InvalidArgument:
+        return False
+    return True
 
 
 def _replace(path: Path, text: str) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+from collections.abc import Collection
 from dataclasses import replace
 from urllib.parse import quote, urlsplit
 
@@ -35,7 +36,7 @@ def choose_remote(settings: Settings, ref: str | None = None) -> RemoteSettings:
     if "/" in ref or ":" in ref:
         return remote_at(settings, parse_url(ref))
     if ref not in settings.remotes:
-        raise other_remote(settings, ref)
+        raise other_remote(ref, settings.remotes)
     return settings.remotes[ref]
 
 
@@ -82,9 +83,11 @@ def named(name: str, remote: RemoteSettings) -> RemoteSettings:
     return replace(remote, name=name, url=parse_url(remote.url))
 
 
-def other_remote(settings: Settings, name: str) -> NotFound:
-    """The error for the name of a remote that is not configured; its hint is the one that was meant, if any."""
-    return NotFound(f'no remote "{name}" is configured', hint=_other_names(settings, name))
+def other_remote(name: str, configured: Collection[str]) -> NotFound:
+    """The error for the name of a remote that is not among those `configured`; its hint is the one that was meant."""
+    close = difflib.get_close_matches(name, configured, n=1)
+    others = f"configured: {', '.join(sorted(configured))}" if configured else THREE_WAYS
+    return NotFound(f'no remote "{name}" is configured', hint=f"did you mean {close[0]}?" if close else others)
 
 
 def _only_one(settings: Settings) -> RemoteSettings:
@@ -97,10 +100,3 @@ def _only_one(settings: Settings) -> RemoteSettings:
         f"several remotes are configured ({names}) and none is the default",
         hint="name one with --remote NAME, or: bentosync config set default_remote NAME",
     )
-
-
-def _other_names(settings: Settings, ref: str) -> str:
-    if not settings.remotes:
-        return THREE_WAYS
-    close = difflib.get_close_matches(ref, settings.remotes, n=1)
-    return f"did you mean {close[0]}?" if close else f"configured: {', '.join(sorted(settings.remotes))}"

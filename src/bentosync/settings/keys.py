@@ -96,6 +96,19 @@ def size(value: Any, place: Place) -> int:
     raise ValueError(f'expected bytes such as 1048576 or "512MiB", got {value!r}')
 
 
+def rate(value: Any, place: Place) -> int | None:
+    """Bytes a second: as `size`, with or without "/s"; "none" is no limit."""
+    if isinstance(value, str):
+        text_ = value.strip().lower()
+        if text_ == "none":
+            return None
+        value = text_.removesuffix("/s").strip()
+    try:
+        return size(value, place)
+    except ValueError:
+        raise ValueError(f'expected bytes a second such as "50MiB/s", or "none", got {value!r}') from None
+
+
 def path(value: Any, place: Place) -> Path:
     """A path; `~` and `$NAME` are expanded, a relative one starts at the file that says it."""
     expanded = Template(text(value, place)).safe_substitute(place.environ)
@@ -242,14 +255,33 @@ KEYS: tuple[Key, ...] = (
         "BENTOSYNC_CACHE_DIR",
     ),
     Key("store.lock_seconds", "seconds", seconds, "How long to wait for another process that holds a lock."),
-    Key("transfer.jobs", "count", count, "Requests in flight.", "BENTOSYNC_JOBS"),
-    Key("transfer.memory_bytes", "size", size, "Bound of the transfer buffers.", "BENTOSYNC_MEMORY_BYTES"),
+    Key(
+        "transfer.jobs",
+        "count",
+        count,
+        "The most requests in flight; fewer where more would bring nothing.",
+        "BENTOSYNC_JOBS",
+    ),
+    Key(
+        "transfer.memory_bytes",
+        "size",
+        size,
+        "Bound of all transfer buffers of an operation together.",
+        "BENTOSYNC_MEMORY_BYTES",
+    ),
+    Key(
+        "transfer.limit_bytes_per_second",
+        "rate",
+        rate,
+        'The most that passes over the network, such as "50MiB/s"; "none" is no limit.',
+        "BENTOSYNC_LIMIT_RATE",
+    ),
     Key("transfer.connect_seconds", "seconds", seconds, "Time limit for opening a connection."),
     Key("transfer.stall_seconds", "seconds", seconds, "A connection that is silent for so long is dropped."),
     Key("transfer.attempts", "count", count, "Tries of one request before the operation fails."),
     Key("transfer.retry_base_seconds", "seconds", seconds, "Upper bound of the first wait between tries; doubles."),
     Key("transfer.retry_cap_seconds", "seconds", seconds, "Upper bound of every wait between tries."),
-    Key("transfer.range_bytes", "size", size, "Size of one download request."),
+    Key("transfer.range_bytes", "size", size, "The longest download request."),
 )
 
 REMOTE_KEYS: tuple[Key, ...] = (

@@ -15,6 +15,8 @@ ProgressMode = Literal["auto", "bar", "plain", "json", "none"]
 LogLevel = Literal["error", "warning", "info", "debug"]
 NativeMode = Literal["auto", "off", "on"]
 
+_BLOCK_BYTES = 1 << 20
+
 
 @dataclass(frozen=True, slots=True)
 class RemoteSettings:
@@ -43,16 +45,28 @@ class RemoteSettings:
 
 @dataclass(frozen=True, slots=True)
 class TransferSettings:
-    """How bytes move. `jobs` is the number of requests in flight, `memory_bytes` bounds the buffers they use."""
+    """How bytes move.
 
-    jobs: int = 16
+    `jobs` is the most requests in flight; how many there are follows what the source gives. `memory_bytes` bounds all
+    buffers of an operation, `limit_bytes_per_second` what passes over the network; None is no limit.
+    """
+
+    jobs: int = 64
     memory_bytes: int = 128 << 20
+    limit_bytes_per_second: int | None = None
     connect_seconds: float = 10.0
     stall_seconds: float = 15.0
     attempts: int = 8
     retry_base_seconds: float = 0.1
     retry_cap_seconds: float = 20.0
     range_bytes: int = 32 << 20
+
+    @property
+    def streams_max(self) -> int:
+        """The most requests in flight: so few under a limit that each moves a block a second."""
+        if self.limit_bytes_per_second is None:
+            return self.jobs
+        return max(1, min(self.jobs, self.limit_bytes_per_second // _BLOCK_BYTES))
 
 
 @dataclass(frozen=True, slots=True)

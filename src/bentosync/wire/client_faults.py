@@ -29,7 +29,9 @@ def _translate(error: Exception, host: str) -> BentoMLException:
         case aiohttp.ClientConnectorSSLError():
             return NetworkError(f"TLS with {host} failed: {reason(error)}")
         case aiohttp.ClientConnectorDNSError():
-            return NetworkError(f"The name {host} cannot be resolved", hint="check the endpoint and the network")
+            return NetworkError(
+                f"The name {host} cannot be resolved", hint="check the endpoint, HTTPS_PROXY and the network"
+            )
         case aiohttp.ClientHttpProxyError():
             return NetworkError(
                 f"The proxy refused a connection to {host}: status {error.status}",

@@ -13,7 +13,7 @@ import socket
 import ssl
 from collections.abc import Iterator
 
-from bentosync.errors import BentoMLException, InvalidArgument, NetworkError
+from bentosync.errors import BentoMLException, InvalidArgument, NetworkError, UnknownHost
 
 
 @contextlib.contextmanager
@@ -32,6 +32,11 @@ def translate(error: Exception, host: str, *, connecting: bool = False) -> Bento
             return untrusted(host, error)
         case ssl.SSLError():
             return NetworkError(f"TLS with {host} failed: {reason(error)}")
+        case socket.gaierror(errno=socket.EAI_NONAME | socket.EAI_NODATA):
+            return UnknownHost(
+                f"The name {host} cannot be resolved: nobody is called so",
+                hint="check endpoint, region and bucket of the remote",
+            )
         case socket.gaierror():
             return NetworkError(f"The name {host} cannot be resolved", hint="check the endpoint and the network")
         case TimeoutError() if connecting:

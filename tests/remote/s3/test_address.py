@@ -22,7 +22,8 @@ def test_a_url_names_a_bucket_and_a_prefix(url: str, expected: Bucket) -> None:
 
 @pytest.mark.parametrize(
     "url", ["s3://", "s3:///prefix", "s3://a", "s3://-bucket", "s3://key:secret@bucket", "s3://bucket?x=1",
-            "s3://bucket/a//b", "s3://bucket/../b", "s3://bucket:9000/x", "s3://bück"]
+            "s3://bucket/a//b", "s3://bucket/../b", "s3://bucket:9000/x", "s3://bück", "s3://a..b", "s3://a.-b",
+            "s3://192.168.0.1", "s3://" + 64 * "a", "s3://models--use1-az4--x-s3/p", "s3://arn:aws:s3:::bucket"]
 )  # fmt: skip
 def test_a_url_that_names_no_bucket_is_refused(url: str) -> None:
     with pytest.raises(InvalidArgument):
@@ -48,6 +49,34 @@ def test_requests_go_where_the_settings_say(
     at = address(bucket, endpoint_url=endpoint, region=region, addressing=addressing)  # type: ignore[arg-type]
     assert at.base == base
     assert at.url("a b/c+d", [("b", "2 3"), ("a", "")]) == f"{base}/a%20b/c%2Bd?a=&b=2%203"
+
+
+@pytest.mark.parametrize("bucket", ["Models", "my_models"])
+def test_a_name_that_fits_no_host_is_refused_where_it_would_be_one(bucket: str) -> None:
+    with pytest.raises(InvalidArgument, match="host name"):
+        address(bucket, endpoint_url=None, region=None, addressing="auto")
+    old = address(bucket, endpoint_url=None, region=None, addressing="path")
+    assert old.base == f"https://s3.us-east-1.amazonaws.com/{bucket}"
+    address(bucket, endpoint_url="https://store.example", region=None, addressing="auto")
+
+
+@pytest.mark.parametrize(
+    ("endpoint", "exposed"),
+    [
+        (None, False),
+        ("https://10.0.0.5:9000", False),
+        ("http://127.0.0.1:9000", False),
+        ("http://127.8.9.10", False),
+        ("http://[::1]:9000", False),
+        ("http://localhost:9000", False),
+        ("http://s3.localhost", False),
+        ("http://10.0.0.5:9000", True),
+        ("http://localhost.example", True),
+        ("http://store", True),
+    ],
+)
+def test_plain_http_is_exposed_to_every_machine_but_this_one(endpoint: str | None, exposed: bool) -> None:
+    assert address("bucket", endpoint_url=endpoint, region=None, addressing="path").exposed == exposed
 
 
 @pytest.mark.parametrize(

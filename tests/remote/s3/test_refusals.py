@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import logging
 from collections.abc import AsyncIterator, Awaitable, Callable
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
 
@@ -21,8 +22,10 @@ from bentosync.errors import (
     RemoteError,
     Throttled,
     UnsafeInput,
+    Unsupported,
 )
-from bentosync.remote.contract import IfAbsent, IfMatch, Part, Remote, Upload
+from bentosync.events import Event, Warned
+from bentosync.remote.contract import Forbidden, IfAbsent, IfMatch, Part, Remote, Upload
 from bentosync.remote.open import open_remote
 from bentosync.settings import RemoteSettings, TransferSettings
 from tests.remote.conformance import Collector
@@ -64,7 +67,8 @@ def xml(code: str, more: str = "") -> bytes:
     [
         ("404 Not Found", "NoSuchBucket", NotFound, "Bucket bucket"),
         ("404 Not Found", "NoSuchKey", NotFound, "k"),
-        ("403 Forbidden", "AccessDenied", AuthError, "env"),
+        ("403 Forbidden", "AccessDenied", Forbidden, "env"),
+        ("403 Forbidden", "InvalidObjectState", RemoteError, "archived"),
         ("403 Forbidden", "InvalidAccessKeyId", AuthError, "env"),
         ("403 Forbidden", "SignatureDoesNotMatch", AuthError, "env"),
         ("400 Bad Request", "ExpiredToken", AuthError, "expired"),
@@ -176,6 +180,98 @@ async def test_anonymous_requests_carry_no_signature() -> None:
         with pytest.raises(AuthError, match="anonymous"):
             await remote.read("k", bytes_max=10)
     assert "authorization" not in server.requests[0].headers
+
+
+@pytest.mark.parametrize(
+    ("call", "operation", "permission"),
+    [
+        (lambda remote: remote.read("k", bytes_max=9), "GetObject of k", "s3:GetObject on arn:aws:s3:::bucket/p/k"),
+        (lambda remote: remote.stat("k"), "HeadObject of k", "s3:GetObject on arn:aws:s3:::bucket/p/k"),
+        (lambda remote: remote.write("k", b""), "PutObject of k", "s3:PutObject on arn:aws:s3:::bucket/p/k"),
+        (lambda remote: remote.delete("k"), "DeleteObject of k", "s3:DeleteObject on arn:aws:s3:::bucket/p/k"),
+        (lambda remote: anext(aiter(remote.list(""))), "ListObjectsV2 on", "s3:ListBucket on arn:aws:s3:::bucket,"),
+        (
+            lambda remote: anext(aiter(remote.list_uploads(""))),
+            "ListMultipartUploads on",
+            "s3:ListBucketMultipartUploads on arn:aws:s3:::bucket,",
+        ),
+        (
+            lambda remote: remote.list_parts(UPLOAD),
+            "ListParts of k",
+            "s3:ListMultipartUploadParts on arn:aws:s3:::bucket/p/k",
+        ),
+        (
+            lambda remote: remote.abort_upload(UPLOAD),
+            "AbortMultipartUpload of k",
+            "s3:AbortMultipartUpload on arn:aws:s3:::bucket/p/k",
+        ),
+    ],
+)
+async def test_a_refusal_names_the_operation_the_object_and_the_permission(
+    call: Callable[[Remote], Awaitable[object]], operation: str, permission: str
+) -> None:
+    async def script(connection: Connection, received: Received) -> None:
+        await connection.reply(b"" if received.method == "HEAD" else xml("AccessDenied"), status="403 Forbidden")
+
+    async with bucket(script) as (remote, _):
+        with pytest.raises(Forbidden) as caught:
+            await call(remote)
+    assert operation in caught.value.message
+    assert permission in (caught.value.hint or "")
+    assert caught.value.permission == permission.partition(" ")[0]
+    # What is not there looks refused to who may not list.
+    assert ("s3:ListBucket on the bucket" in (caught.value.hint or "")) == (caught.value.permission == "s3:GetObject")
+
+
+async def test_an_owner_that_was_expected_is_named_where_access_is_denied() -> None:
+    script = always(xml("AccessDenied"), status="403 Forbidden")
+    async with bucket(script, expected_bucket_owner="111122223333") as (remote, _):
+        with pytest.raises(Forbidden) as caught:
+            await remote.write("k", b"")
+    assert "111122223333" in (caught.value.hint or "")
+
+
+async def test_an_archived_object_is_told_with_how_to_restore_it() -> None:
+    script = always(xml("InvalidObjectState", "<StorageClass>GLACIER</StorageClass>"), status="403 Forbidden")
+    async with bucket(script) as (remote, _):
+        with pytest.raises(RemoteError) as caught:
+            await remote.read_range("files/a b", 0, 5, Collector())
+    assert not caught.value.retryable
+    assert "restore-object --bucket bucket --key 'p/files/a b'" in (caught.value.hint or "")
+
+
+async def test_an_object_under_a_key_of_its_own_is_told_as_such() -> None:
+    told = (
+        b"<Error><Code>InvalidRequest</Code><Message>The object was stored using a form of Server Side Encryption. "
+        + (b"The correct parameters must be provided to retrieve the object.</Message></Error>")
+    )
+    async with bucket(always(told, status="400 Bad Request")) as (remote, _):
+        with pytest.raises(Unsupported, match="SSE-C"):
+            await remote.read("k", bytes_max=9)
+
+
+async def test_plain_http_to_another_machine_is_warned_of_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The server is the proxy for a host that does not exist."""
+    seen: list[Event] = []
+
+    async def use(settings: RemoteSettings) -> list[Event]:
+        seen.clear()
+        remote = open_remote(settings, TransferSettings(), observer=seen.append)
+        for _ in range(3):
+            await remote.write("k", b"x")
+        await remote.aclose()
+        return seen
+
+    async with serve(always(status="200 OK", headers=ETAG)) as server:
+        monkeypatch.setenv("http_proxy", server.url)
+        monkeypatch.setenv("no_proxy", "127.0.0.1")
+        far = RemoteSettings("s3://bucket", endpoint_url="http://far.example")
+        (warned,) = await use(far)
+        assert isinstance(warned, Warned)
+        assert "http://far.example" in warned.message
+        assert "allow_http" in (warned.hint or "")
+        assert not await use(replace(far, allow_http=True))
+        assert not await use(RemoteSettings("s3://bucket", endpoint_url=server.url))
 
 
 async def test_an_error_inside_a_complete_of_status_200_is_an_error() -> None:

@@ -79,7 +79,7 @@ def get(session: Session, name: str) -> None:
         session.result(shown(values[name]))
 
 
-@click.command("set", cls=Command)
+@click.command("set", cls=Command, needs_settings=False)
 @click.argument("name")
 @click.argument("value")
 @pass_session
@@ -92,10 +92,10 @@ def set_value(session: Session, name: str, value: str) -> None:
     """  # noqa: D301  click reads the \b
     section, _, key = name.rpartition(".")
     kind, _, remote = section.partition(".")
-    if kind == "remote" and key != "url" and remote not in session.settings.remotes and "." not in remote:
-        raise other_remote(session.settings, remote)
     target = config_path()
     with edited(target) as document:
+        if kind == "remote" and key != "url" and "." not in remote and remote not in document.remotes:
+            raise other_remote(remote, document.remotes)
         document.set(name, value)
     session.say(f"Set {name} in {target}")
 

@@ -99,7 +99,7 @@ def use(session: Session, name: str | None, nothing: bool) -> None:
     if (name is None) != nothing:
         raise click.UsageError("Name a remote, or give --none.")
     if name is not None and name not in session.settings.remotes:
-        raise other_remote(session.settings, name)
+        raise other_remote(name, session.settings.remotes)
     target = config_path()
     with edited(target) as document:
         if name is None:
@@ -154,7 +154,7 @@ def remove(session: Session, name: str) -> None:
         if not document.remove_remote(name):
             origin = session.resolved.found.get(f"remote.{name}.url")
             if origin is None:
-                raise other_remote(session.settings, name)
+                raise other_remote(name, session.settings.remotes)
             raise NotFound(f'no remote "{name}" in {target}', hint=f"it is set in {origin.origin}")
     session.say(f"Removed remote {name} from {target}")
 

@@ -49,7 +49,7 @@ def test_each_value_keeps_its_origin(here: Path) -> None:
 
 @pytest.mark.parametrize("key", [key for key in KEYS if key.env], ids=lambda key: key.env)
 def test_every_documented_variable_reaches_its_setting(key, here: Path) -> None:
-    sample = {"text": "x", "true or false": "1", "count": "7", "seconds": "7", "size": "7k", "path": "/x"}
+    sample = {"text": "x", "true or false": "1", "count": "7", "seconds": "7", "size": "7k", "rate": "7k/s", "path": "/x"}
     value = sample.get(key.kind) or key.kind.split(", ")[-1]
     settings = read(here, **{key.env: value})
     section, _, field = key.name.rpartition(".")
@@ -101,7 +101,7 @@ def test_a_wrong_variable_names_itself(here: Path) -> None:
 
 
 def test_an_empty_variable_counts_as_unset(here: Path) -> None:
-    assert read(here, BENTOSYNC_JOBS="").transfer.jobs == 16
+    assert read(here, BENTOSYNC_JOBS="").transfer.jobs == 64
 
 
 def test_a_file_that_is_no_text_or_too_long_is_refused(here: Path) -> None:
@@ -115,7 +115,7 @@ def test_a_file_that_is_no_text_or_too_long_is_refused(here: Path) -> None:
 
 def test_a_pyproject_of_others_is_none_of_our_business(here: Path) -> None:
     write(here, "cwd/pyproject.toml", "[tool.ruff]\nline-length = 3\n")
-    assert read(here).transfer.jobs == 16
+    assert read(here).transfer.jobs == 64
     write(here, "cwd/pyproject.toml", "[tool]\nbentosync = 3\n")
     with pytest.raises(InvalidArgument, match="bentosync: expected a table"):
         read(here)

@@ -34,6 +34,7 @@ from bentosync.remote.contract import (
 )
 from bentosync.remote.spool import Spool, digest
 from bentosync.settings import NativeMode
+from bentosync.wire.rate import Limiter
 
 T = TypeVar("T")
 
@@ -41,6 +42,7 @@ UPLOADS = ".bentosync-uploads"
 
 _PART_BYTES_MIN = 1
 _PARTS_MAX = 1_000_000
+_STALE_SECONDS = 7 * 24 * 3600.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,10 +56,12 @@ class _Opened:
 class DirectoryRemote:
     """The `Remote` contract over a folder. The folder is made by the first write; reading never makes one."""
 
-    def __init__(self, root: Path, *, native: NativeMode = "auto") -> None:
+    def __init__(self, root: Path, *, native: NativeMode = "auto", limiter: Limiter | None = None) -> None:
         self._root = Path(os.path.realpath(root))
+        self._limiter = limiter or Limiter(None)
         self._uploads = self._root / UPLOADS
         self._checksum = checksums.preferred(native=native)
+        self._swept = False
         self._properties = Properties(
             url=self._root.as_uri(),
             checksum=self._checksum.name,
@@ -87,6 +91,7 @@ class DirectoryRemote:
                     raise IntegrityError(f"{key} ends at byte {offset}, expected {end}; somebody truncates it")
                 sink.filled(count)
                 offset += count
+                await self._limiter.passed(count)
         finally:
             os.close(opened.descriptor)
         return opened.etag
@@ -105,6 +110,7 @@ class DirectoryRemote:
     ) -> str:
         """A synced temporary file, then link (`IfAbsent`) or rename under the lock."""
         buffers = [memoryview(data)] if isinstance(data, bytes) else data
+        await self._limiter.passed(sum(buffer.nbytes for buffer in buffers))
         return await self._run(key, self._write, key, buffers, condition, checksum)
 
     async def start_upload(self, key: str, *, size: int, part_bytes: int) -> Upload:
@@ -117,6 +123,7 @@ class DirectoryRemote:
         self, upload: Upload, number: int, data: Sequence[memoryview], *, checksum: bytes | None
     ) -> Part:
         """Write the part at its offset, sync it, journal it."""
+        await self._limiter.passed(sum(buffer.nbytes for buffer in data))
         return await self._run(upload.key, lambda: self._spool(upload).store(number, data, checksum, self._checksum))
 
     async def list_parts(self, upload: Upload) -> list[Part]:
@@ -230,6 +237,7 @@ class DirectoryRemote:
         return Stat(key, status.st_size, disk.etag(status), status.st_mtime)
 
     def _write(self, key: str, buffers: Sequence[memoryview], condition: Condition, checksum: bytes | None) -> str:
+        self._sweep()
         path = self._solid(key)
         if checksum is not None and checksum != digest(buffers, self._checksum):
             raise IntegrityError(f"{key} changed while it was written", retryable=True)
@@ -246,6 +254,12 @@ class DirectoryRemote:
             return etag
         finally:
             temporary.unlink(missing_ok=True)
+
+    def _sweep(self) -> None:
+        """Once: remove what writers that died long ago left behind."""
+        if not self._swept:
+            self._swept = True
+            disk.sweep_temporary(self._uploads, age_seconds=_STALE_SECONDS)
 
     def _current_etag(self, key: str) -> str | None:
         try:

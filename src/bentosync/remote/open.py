@@ -15,6 +15,7 @@ from bentosync.remote.retrying import Clock, RetryingRemote, RetryPolicy
 from bentosync.remote.tracing import TracingRemote
 from bentosync.settings import NativeMode, RemoteSettings, TransferSettings
 from bentosync.wire.exchange import Wire
+from bentosync.wire.rate import Limiter
 
 SCHEMES = ("file", "s3")
 
@@ -43,7 +44,8 @@ def open_remote(
     """
     match urlsplit(remote.url).scheme:
         case "file":
-            inner: Remote = DirectoryRemote(folder_of(remote.url), native=native)
+            limiter = Limiter(transfer.limit_bytes_per_second)
+            inner: Remote = DirectoryRemote(folder_of(remote.url), native=native, limiter=limiter)
         case "s3":
             inner = _bucket(remote, transfer, observer, cache_dir, native)
         case _:
@@ -88,6 +90,11 @@ def _bucket(
 
 def _wire(remote: RemoteSettings, transfer: TransferSettings, native: NativeMode) -> Wire:
     """The fastest there is for what it can do, in front of the next (docs/adr/0007)."""
+    if transfer.limit_bytes_per_second is not None:
+        # Who asks for less than the line gives needs no fast path, and only this one waits between pieces.
+        from bentosync.wire.pooled import PooledWire
+
+        return PooledWire(transfer, ca_bundle=remote.ca_bundle)
     from bentosync.wire.direct import DirectWire
     from bentosync.wire.late import LateWire
 
@@ -98,7 +105,7 @@ def _wire(remote: RemoteSettings, transfer: TransferSettings, native: NativeMode
         return PooledWire(transfer, ca_bundle=remote.ca_bundle)
 
     direct = DirectWire(transfer, behind=LateWire(full), ca_bundle=remote.ca_bundle)
-    if native != "on" or receiving.openssl_version(native) is None:
+    if receiving.openssl_version(native) is None:
         return direct
     from bentosync.wire.native import NativeWire
 

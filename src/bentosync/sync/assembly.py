@@ -95,7 +95,7 @@ class Assembly:
         await download.download(
             self._remote,
             [download.Target(self._found.key(file.entry.path), file) for file in partial.files if file.blocks],
-            jobs=transfer.jobs,
+            jobs=transfer.streams_max,
             memory_bytes=transfer.memory_bytes,
             range_bytes=transfer.range_bytes,
             strong=self._strong,

@@ -112,7 +112,7 @@ class _Copy:
         relay = Relay(
             self._source,
             self._target,
-            jobs=self._settings.transfer.jobs,
+            jobs=self._settings.transfer.streams_max,
             memory_bytes=self._settings.transfer.memory_bytes,
             strong=self._strong,
             exclusive=exclusive,

@@ -149,7 +149,7 @@ class _Push:
         tally = upload.Tally(lambda path, count: self._watch.advance(path, sizes[path], count))
         uploader = upload.Uploader(
             self._remote,
-            jobs=self._settings.transfer.jobs,
+            jobs=self._settings.transfer.streams_max,
             memory_bytes=self._settings.transfer.memory_bytes,
             uploads=await self._unfinished(claimed),
             resumed=claimed.adopted,

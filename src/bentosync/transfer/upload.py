@@ -326,10 +326,15 @@ class _Reading:
 
     def next_into(self, data: memoryview, checksum: Checksum | None) -> bytes | None:
         """Fill `data` with the next bytes and digest them; return their checksum and add it to the whole file's."""
-        self._read(data)
+        value = 0
+        for begin in range(0, len(data), BLOCK_BYTES):
+            # Block by block, so that every hash finds the bytes in the cache that the read has put them in.
+            block = data[begin : begin + BLOCK_BYTES]
+            self._read(block)
+            if checksum is not None:
+                value = checksum.update(block, value)
         if checksum is None:
             return None
-        value = checksum.update(data)
         self._whole = checksum.combine(self._whole, value, len(data))
         return _pack(checksum, value)
 

@@ -18,6 +18,8 @@ from collections.abc import Iterator, Sequence
 from aiohttp import Payload
 from aiohttp.abc import AbstractStreamWriter
 
+from bentosync.wire.rate import Limiter
+
 SLICE_BYTES = 256 << 10
 _UNACKNOWLEDGED_BYTES_MAX = 256 << 10
 _POLL_SECONDS = 0.01
@@ -26,8 +28,9 @@ _POLL_SECONDS = 0.01
 class Buffers(Payload):
     """`buffers` one after the other, with their total as Content-Length."""
 
-    def __init__(self, buffers: Sequence[memoryview], *, stall_seconds: float) -> None:
+    def __init__(self, buffers: Sequence[memoryview], *, stall_seconds: float, limiter: Limiter) -> None:
         super().__init__(buffers)
+        self._limiter = limiter
         self._buffers = buffers
         self._stall_seconds = stall_seconds
         self._size = sum(buffer.nbytes for buffer in buffers)
@@ -45,6 +48,7 @@ class Buffers(Payload):
         for piece in self._slices():
             async with asyncio.timeout(self._stall_seconds):
                 await writer.write(piece)
+            await self._limiter.passed(len(piece))
         async with asyncio.timeout(self._stall_seconds):
             await writer.drain()
         await self._leave_the_kernel(transport)

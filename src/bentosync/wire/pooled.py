@@ -23,6 +23,7 @@ from bentosync.wire.buffers import Buffers
 from bentosync.wire.client_faults import translated
 from bentosync.wire.exchange import Judge, Reply, Request, Sink
 from bentosync.wire.proxies import proxy_for
+from bentosync.wire.rate import Limiter
 from bentosync.wire.trust import trusted
 
 # S3 closes a connection that was idle for 5 s or more; ours go first.
@@ -37,13 +38,14 @@ class PooledWire:
     """The `Wire` contract. Belongs to the event loop of its first call.
 
     Args:
-        transfer: Connect and stall times; `jobs` sizes the pool.
+        transfer: Connect and stall times; `jobs` sizes the pool; the limit of the rate holds for bodies both ways.
         ca_bundle: A PEM file, or a folder of them, trusted instead of the system's authorities.
     """
 
     def __init__(self, transfer: TransferSettings, *, ca_bundle: str | None = None) -> None:
         self._transfer = transfer
         self._ca_bundle = ca_bundle
+        self._limiter = Limiter(transfer.limit_bytes_per_second)
         self._session: aiohttp.ClientSession | None = None
 
     async def exchange(self, request: Request, *, body_bytes_max: int = 1 << 20) -> Reply:
@@ -61,7 +63,7 @@ class PooledWire:
             wanted = judge(reply)
             if wanted is None:
                 return Reply(reply.status, reply.headers, await _collect(response, _REFUSAL_BYTES_MAX))
-            await _pour(response, wanted, sink)
+            await self._pour(response, wanted, sink)
             return reply
 
     async def aclose(self) -> None:
@@ -69,6 +71,25 @@ class PooledWire:
         session, self._session = self._session, None
         if session is not None:
             await session.close()
+
+    async def _pour(self, response: aiohttp.ClientResponse, wanted: int, sink: Sink) -> None:
+        """Exactly `wanted` body bytes into `sink`, then the end of the body."""
+        missing = wanted
+        while chunk := await _next(response):
+            source = memoryview(chunk)[:missing]
+            missing -= len(source)
+            excess = len(chunk) - len(source)
+            while source:
+                target = sink.buffer()
+                count = min(len(target), len(source))
+                target[:count] = source[:count]
+                sink.filled(count)
+                source = source[count:]
+            await self._limiter.passed(len(chunk))
+            if excess:
+                raise RemoteError(f"The reply of {response.url.host} goes on after the {wanted} bytes it should have")
+        if missing:
+            raise NetworkError(f"The reply of {response.url.host} ended {missing} bytes early")
 
     @contextlib.asynccontextmanager
     async def _opened(self, request: Request) -> AsyncIterator[aiohttp.ClientResponse]:
@@ -114,7 +135,7 @@ class PooledWire:
 
     def _body(self, request: Request) -> Buffers | None:
         buffers = [memoryview(request.body)] if isinstance(request.body, bytes) else request.body
-        body = Buffers(buffers, stall_seconds=self._transfer.stall_seconds)
+        body = Buffers(buffers, stall_seconds=self._transfer.stall_seconds, limiter=self._limiter)
         return body if body.size else None
 
     def _opened_session(self) -> aiohttp.ClientSession:
@@ -143,25 +164,6 @@ async def _collect(response: aiohttp.ClientResponse, bytes_max: int) -> bytes:
         if len(body) > bytes_max:
             raise RemoteError(f"The reply of {response.url.host} is longer than {bytes_max} bytes")
     return bytes(body)
-
-
-async def _pour(response: aiohttp.ClientResponse, wanted: int, sink: Sink) -> None:
-    """Exactly `wanted` body bytes into `sink`, then the end of the body."""
-    missing = wanted
-    while chunk := await _next(response):
-        source = memoryview(chunk)[:missing]
-        missing -= len(source)
-        excess = len(chunk) - len(source)
-        while source:
-            target = sink.buffer()
-            count = min(len(target), len(source))
-            target[:count] = source[:count]
-            sink.filled(count)
-            source = source[count:]
-        if excess:
-            raise RemoteError(f"The reply of {response.url.host} goes on after the {wanted} bytes it should have")
-    if missing:
-        raise NetworkError(f"The reply of {response.url.host} ended {missing} bytes early")
 
 
 async def _next(response: aiohttp.ClientResponse) -> bytes:

@@ -82,10 +82,17 @@ async def test_a_failing_credential_process_is_an_auth_error(tmp_path: Path) -> 
         await Chain("job").credentials()
 
 
-async def test_no_credentials_at_all_is_an_auth_error_with_a_hint() -> None:
+async def test_no_credentials_at_all_is_an_auth_error_that_names_the_places_and_has_a_hint(tmp_path: Path) -> None:
+    (tmp_path / "config").write_text("[profile empty]\nregion = eu-north-1\n")
     with pytest.raises(AuthError) as caught:
         await Chain(None).credentials()
+    places = ("AWS_ACCESS_KEY_ID", f"{tmp_path}/credentials (no such file)", f"{tmp_path}/config,", "web identity",
+              "container's role", "instance's role")  # fmt: skip
+    assert not [place for place in places if place not in caught.value.message]
     assert "AWS_ACCESS_KEY_ID" in (caught.value.hint or "")
+    with pytest.raises(AuthError, match="profile empty") as caught:
+        await Chain("empty").credentials()
+    assert "AWS_ACCESS_KEY_ID in the environment" not in caught.value.message  # a named profile outranks it
 
 
 @pytest.mark.parametrize("name", ["AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN"])

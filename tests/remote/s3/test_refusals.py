@@ -162,8 +162,8 @@ async def test_without_credentials_nothing_is_sent_and_the_hint_says_what_to_set
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.delenv("AWS_ACCESS_KEY_ID")
-    async with bucket(always(status="200 OK")) as (remote, server):
-        with pytest.raises(AuthError) as caught:
+    async with bucket(always(status="200 OK"), name="lab") as (remote, server):
+        with pytest.raises(AuthError, match='remote "lab"') as caught:
             await remote.stat("k")
         assert not server.requests
     assert "AWS_ACCESS_KEY_ID" in (caught.value.hint or "")

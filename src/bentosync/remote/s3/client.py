@@ -8,13 +8,15 @@ The address and the credentials come from botocore's chain in a worker thread at
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import time
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from functools import partial
 
+from bentosync.errors import AuthError
 from bentosync.events import Observer, ignore
 from bentosync.remote.contract import Access
 from bentosync.remote.s3 import address, faults
@@ -112,7 +114,7 @@ class Client:
     async def access(self) -> Access:
         """How the store is reached, and how its clock stood at the last reply."""
         at = await self._addressed()
-        credentials = None if self._chain is None else await self._chain.credentials()
+        credentials = await self._identity()
         return Access(
             endpoint=at.endpoint,
             region=at.region,
@@ -129,7 +131,7 @@ class Client:
         at = await self._addressed()
         url = at.url(operation.key, operation.query)
         headers = dict(operation.headers)
-        credentials = None if self._chain is None else await self._chain.credentials()
+        credentials = await self._identity()
         if credentials is not None:
             headers = self._signer.sign(
                 credentials,
@@ -146,7 +148,8 @@ class Client:
     async def _addressed(self) -> Address:
         if self._address is None:
             settings = self._settings
-            around = Surroundings() if self._chain is None else await self._chain.surroundings()
+            with self._about():
+                around = Surroundings() if self._chain is None else await self._chain.surroundings()
             found = address.address(
                 self._bucket,
                 endpoint_url=settings.endpoint_url or around.endpoint_url,
@@ -157,6 +160,20 @@ class Client:
                 self._observer(address.warning(found, settings.name))
             self._address = found
         return self._address
+
+    async def _identity(self) -> Credentials | None:
+        """Who signs; None where nobody does."""
+        with self._about():
+            return None if self._chain is None else await self._chain.credentials()
+
+    @contextlib.contextmanager
+    def _about(self) -> Iterator[None]:
+        """Say for which remote there are no credentials."""
+        try:
+            yield
+        except AuthError as error:
+            name = f'remote "{self._settings.name}"' if self._settings.name else self._settings.url
+            raise AuthError(f"{name}: {error.message}", hint=error.hint) from error
 
     def _cure(self, fault: faults.Fault, credentials: Credentials | None, cured: set[str]) -> str | None:
         """Change what the refusal asks for; return the kind of cure, None if there is none (any more)."""

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from bentosync import settings
 from bentosync.errors import AuthError
-from bentosync.remote.s3 import plain
+from bentosync.remote.s3 import plain, searched
 from bentosync.remote.s3.plain import Surroundings
 from bentosync.remote.s3.signing import Credentials
 
@@ -22,11 +22,6 @@ if TYPE_CHECKING:
     from botocore.session import Session
 
 T = TypeVar("T")
-
-_HINT = (
-    "set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or AWS_PROFILE; for a public bucket: bentosync remote add "
-    "--anonymous"
-)
 
 
 class Chain:
@@ -82,7 +77,7 @@ class Chain:
     def _ask_botocore(self) -> Any:
         found = self._found or self._opened().get_credentials()
         if found is None:
-            raise AuthError("No AWS credentials were found", hint=_HINT)
+            raise searched.nothing_found(self._opened())
         found.get_frozen_credentials()  # refreshes, if it must
         return found
 
@@ -126,4 +121,4 @@ def _guarded(call: Callable[[], T]) -> T:
     try:
         return call()
     except BotoCoreError as error:
-        raise AuthError(f"AWS credentials cannot be loaded: {error}", hint=_HINT) from error
+        raise AuthError(f"AWS credentials cannot be loaded: {error}", hint=searched.HINT) from error

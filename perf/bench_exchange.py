@@ -1,26 +1,33 @@
-"""What do export and import of a model cost, ours against BentoML's?
+"""What do export and import of a model cost, ours against BentoML's, and does BentoML read ours?
 
-    python perf/bench_exchange.py [--mib 1024] [--stock-mib 64] [--formats bentomodel,tar] [--dir /tmp]
+    python -m perf.bench_exchange [--mib 2048] [--stock-xz-mib 64] [--formats bentomodel,tar] [--dir /tmp] [--out FILE]
 
-Each step runs in a process of its own. `temp_mib` is the most that lay in $TMPDIR and in the store's staging folder at
-once, sampled; the archive itself and the version in the store are not counted. Results are JSON lines.
+Each step runs in a process of its own; what was imported is compared with the source outside the clock. `extra_mib` is
+temporary disk: the most that lay in $TMPDIR, in the store and beside the archive at once, sampled ten times a second,
+beyond what lies there in the end. BentoML compresses a `.bentomodel` with one thread of xz, half a second for a MiB, so
+it gets a smaller model in that format (`--stock-xz-mib`), and the full one as a tar. Results are JSON lines.
 """
 
 from __future__ import annotations
 
 import argparse
+import filecmp
 import json
 import os
 import resource
+import shutil
 import subprocess
 import sys
 import tempfile
 import threading
 import time
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 from bentosync.cli.synthetic import write_model
 from bentosync.store.store import Store
+from perf.process import file_system, machine
 
 OURS = """
 import sys; from bentosync import models
@@ -28,60 +35,89 @@ step, what, archive = sys.argv[1:]
 models.export_model(what, archive) if step == "export" else models.import_model(archive)
 """
 STOCK = OURS.replace("from bentosync import models", "from bentoml import models")
-BENTOML_PYTHON = os.environ.get("BENTOSYNC_TEST_BENTOML_PYTHON", "/tmp/bentoml-env/bin/python")
+ROOT = Path(__file__).parents[1]
+BENTOML_PYTHON = os.environ.get("BENTOSYNC_TEST_BENTOML_PYTHON", str(ROOT / ".venv-bentoml/bin/python"))
+WHO = {"bentosync": (sys.executable, OURS), "bentoml": (BENTOML_PYTHON, STOCK)}
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--mib", type=int, default=1024)
-    parser.add_argument("--stock-mib", type=int, default=64)
-    parser.add_argument("--formats", default="bentomodel,tar,gz,zip")
+    parser.add_argument("--mib", type=int, default=2048)
+    parser.add_argument("--stock-xz-mib", type=int, default=64)
+    parser.add_argument("--formats", default="bentomodel,tar")
     parser.add_argument("--dir", type=Path, default=None)
+    parser.add_argument("--out", type=Path)
     arguments = parser.parse_args()
-    with tempfile.TemporaryDirectory(dir=arguments.dir) as base:
-        for extension in arguments.formats.split(","):
-            measure(Path(base), "bentosync", sys.executable, OURS, arguments.mib, extension)
-        if arguments.stock_mib:
-            measure(Path(base), "bentoml", BENTOML_PYTHON, STOCK, arguments.stock_mib, "bentomodel")
+    with tempfile.TemporaryDirectory(prefix="bentosync-bench-", dir=arguments.dir) as base:
+        rows = [{"machine": machine() | {"file_system": file_system(Path(base))}}]
+        for row in measured(Path(base), arguments):
+            print(json.dumps(row), flush=True)
+            rows.append(row)
+    if arguments.out:
+        arguments.out.write_text("".join(json.dumps(row) + "\n" for row in rows))
 
 
-def measure(base: Path, who: str, python: str, script: str, mib: int, extension: str) -> None:
-    home = base / f"{who}-{extension}"
-    with Store(home).create("m:v1") as model:
+def measured(base: Path, arguments: argparse.Namespace) -> Iterator[dict[str, Any]]:
+    theirs = Path(BENTOML_PYTHON).is_file()
+    for extension in arguments.formats.split(","):
+        yield from exchange(base, "bentosync", arguments.mib, extension, readers=("bentoml",) if theirs else ())
+        if theirs and extension != "bentomodel":
+            yield from exchange(base, "bentoml", arguments.mib, extension)
+    if theirs and arguments.stock_xz_mib:
+        yield from exchange(base, "bentoml", arguments.stock_xz_mib, "bentomodel")
+        yield from exchange(base, "bentosync", arguments.stock_xz_mib, "bentomodel")
+
+
+def exchange(
+    base: Path, who: str, mib: int, extension: str, *, readers: tuple[str, ...] = ()
+) -> Iterator[dict[str, Any]]:
+    """One model out by `who`, and in again by itself and by the other readers."""
+    place = base / "place"
+    source = place / "source"
+    with Store(source).create("m:v1") as model:
         write_model(Path(model.path), size_bytes=mib << 20, shards=2, seed=1)
-    archive = base / f"m.{who}.{extension}"
-    steps = [("export", who, python, script, home), ("import", who, python, script, Path(f"{home}-in"))]
-    if who == "bentosync" and extension == "bentomodel":
-        steps.append(("import of ours", "bentoml", BENTOML_PYTHON, STOCK, Path(f"{home}-theirs")))
-    for step, actor, interpreter, source, there in steps:
-        temporary = base / "tmp"
-        temporary.mkdir(exist_ok=True)
-        environ = os.environ | {"BENTOML_HOME": str(there), "TMPDIR": str(temporary), "BENTOML_DO_NOT_TRACK": "True"}
-        before = resource.getrusage(resource.RUSAGE_CHILDREN)
-        began = time.monotonic()
-        child = subprocess.Popen([interpreter, "-c", source, step, "m:v1", str(archive)], env=environ)
-        temp = sampled(child, [temporary])
-        seconds = time.monotonic() - began
-        after = resource.getrusage(resource.RUSAGE_CHILDREN)
-        assert child.returncode == 0
-        print(json.dumps({
-            "who": actor, "step": step, "format": extension, "mib": mib, "seconds": round(seconds, 2),
-            "cpu_seconds": round(after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime, 2),
-            "temp_mib": temp >> 20, "archive_mib": round(archive.stat().st_size / (1 << 20), 1),
-            "cores": os.cpu_count(),
-        }), flush=True)  # fmt: skip
-    archive.unlink()
-    subprocess.run(["rm", "-rf", *(str(step[-1]) for step in steps)], check=True)
+    archive = place / f"m.{extension}"
+    yield step(place, who, "export", source, archive) | {"wrote": who, "format": extension, "mib": mib}
+    for reader in (who, *readers):
+        home = place / "imported"
+        row = step(place, reader, "import", home, archive) | {"wrote": who, "format": extension, "mib": mib}
+        folder = home / "models/m/v1"
+        names = [path.relative_to(model.path).as_posix() for path in Path(model.path).rglob("*") if path.is_file()]
+        equal, _, _ = filecmp.cmpfiles(model.path, folder, names, shallow=False)
+        yield row | {"files_equal": len(equal) == len(names)}
+        shutil.rmtree(home)
+    shutil.rmtree(place)
 
 
-def sampled(child: subprocess.Popen[bytes], folders: list[Path]) -> int:
-    """Wait for a process; the most bytes seen in the folders meanwhile."""
+def step(place: Path, who: str, what: str, home: Path, archive: Path) -> dict[str, Any]:
+    """Run one export or import and measure it."""
+    python, script = WHO[who]
+    (place / "tmp").mkdir(exist_ok=True)
+    environ = os.environ | {"BENTOML_HOME": str(home), "TMPDIR": str(place / "tmp"), "BENTOML_DO_NOT_TRACK": "True"}
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+    began = time.monotonic()
+    child = subprocess.Popen([python, "-c", script, what, "m:v1", str(archive)], env=environ)
+    most = sampled(child, place)
+    seconds = time.monotonic() - began
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    if child.returncode:
+        raise SystemExit(f"{who} {what} of {archive.name} failed")
+    return {
+        "bench": "exchange", "arm": who, "step": what, "seconds": round(seconds, 2),
+        "cpu_seconds": round(after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime, 2),
+        "extra_mib": max(most - occupied(place), 0) >> 20,
+        "archive_mib": round(archive.stat().st_size / (1 << 20), 1),
+    }  # fmt: skip
+
+
+def sampled(child: subprocess.Popen[bytes], place: Path) -> int:
+    """Wait for a process; the most bytes seen in the folder meanwhile."""
     most, done = 0, threading.Event()
 
     def look() -> None:
         nonlocal most
         while not done.wait(0.1):
-            most = max(most, sum(_bytes(folder) for folder in folders))
+            most = max(most, occupied(place))
 
     watcher = threading.Thread(target=look)
     watcher.start()
@@ -91,7 +127,8 @@ def sampled(child: subprocess.Popen[bytes], folders: list[Path]) -> int:
     return most
 
 
-def _bytes(folder: Path) -> int:
+def occupied(folder: Path) -> int:
+    """Bytes on disk below a folder."""
     total = 0
     for path in folder.rglob("*"):
         try:

@@ -84,6 +84,34 @@ class Waiting:
     what: str
 
 
+BoundBy: TypeAlias = Literal["network", "disk", "cpu", "server", "limit", "none"]
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """How a transfer went, and what its time was spent on. Every field: docs/formats/stats-file.md.
+
+    Shares are between 0 and 1; they may overlap, and what bound the transfer is judged from them.
+    """
+
+    bound_by: BoundBy
+    bytes_per_second: float
+    requests: int
+    throttled: int
+    restarts: int
+    splits: int
+    hedges: int
+    hedged_bytes: int
+    streams_most: int
+    cpu_seconds: float
+    network_share: float
+    disk_share: float
+    hash_share: float
+    cpu_share: float
+    server_share: float
+    limit_share: float
+
+
 @dataclass(frozen=True, slots=True)
 class Finished:
     """The end of a push or pull. Moved + reused = total; `refetched_bytes` moved more than once."""
@@ -100,6 +128,7 @@ class Finished:
     retries: int
     seconds: float
     digest: str
+    report: Report | None = None
 
 
 Event: TypeAlias = Started | Phase | Progress | FileDone | Retried | Warned | Waiting | Finished

@@ -10,7 +10,6 @@ from __future__ import annotations
 import contextlib
 import io
 import json
-import os
 import re
 import shutil
 import subprocess
@@ -198,7 +197,9 @@ def test_a_service_with_class_variables(home: Path, pretrained: Path, tmp_path: 
     with bentosync.models.create("iris_sklearn") as model_ref:
         joblib.dump({"weights": [1, 2, 3]}, model_ref.path_of("model.pkl"))
     (tmp_path / "transformers.py").write_text(
-        "import os\ndef pipeline(task, path):\n    return lambda text: ' '.join([task, text, *sorted(os.listdir(path))])\n"
+        "import os\n"
+        "def pipeline(task, path):\n"
+        "    return lambda text: ' '.join([task, text, *sorted(os.listdir(path))])\n"
     )
     for name, block in SERVICES.items():
         changed = block.replace("from bentoml.models import", "from bentosync.models import")
@@ -232,10 +233,11 @@ def test_the_commands(home: Path, pretrained: Path, bucket: None) -> None:
     keys = [line.split(":")[0] for line in command("bentoml models get summarization-model:latest").splitlines()]
     assert keys == [
         "name", "version", "module", "labels", "options", "metadata", "context", "  framework_name",
-        "  framework_versions", "  bentoml_version", "  python_version", "signatures", "api_version", "creation_time", "",
+        "  framework_versions", "  bentoml_version", "  python_version", "signatures", "api_version", "creation_time",
+        "",
     ]  # fmt: skip
     printed = command("bentoml models export summarization-model:latest .")
-    assert printed == f'Model(tag="{tag}") exported to {os.getcwd()}/{name}.bentomodel.\n'
+    assert printed == f'Model(tag="{tag}") exported to {Path.cwd()}/{name}.bentomodel.\n'
     command("bentoml models delete summarization-model:latest -y")
     assert command(f"bentoml models import ./{name}.bentomodel") == f'Model(tag="{tag}") imported.\n'
     assert theirs(home)[0][0] == tag

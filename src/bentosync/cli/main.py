@@ -33,6 +33,7 @@ COMMANDS = {
     "cache": Lazy(f"{_COMMANDS}.cache:cache", "Show what the store holds, and make room in it."),
     "gc": Lazy(f"{_COMMANDS}.gc:gc", "Remove what interrupted work left behind."),
     "load": Lazy(f"{_COMMANDS}.load:load", "Load a model's tensors once and report how fast it went."),
+    "bench": Lazy(f"{_COMMANDS}.bench:bench", "Measure with your own model."),
     "models": Lazy(f"{_COMMANDS}.models:models", "The same commands with BentoML's options and output."),
     "remote": Lazy(f"{_COMMANDS}.remote:remote", "Add, list, remove and test remotes."),
     "config": Lazy(f"{_COMMANDS}.config:config", "Show and change settings."),

@@ -15,6 +15,8 @@ from bentosync.events import Finished, Observer
 
 T = TypeVar("T")
 
+_BOUNDS = {"cpu": "CPU", "limit": "--limit-rate"}
+
 
 def watched(session: Session, start: Callable[[Observer], Coroutine[Any, Any, T]]) -> tuple[T, Finished]:
     """Run the coroutine that `start` makes with a view as its observer; its result and its summary."""
@@ -26,6 +28,7 @@ def watched(session: Session, start: Callable[[Observer], Coroutine[Any, Any, T]
     finally:
         view.close()
     assert view.account.finished is not None, "every push and pull ends with Finished"
+    session.finished.append(view.account.finished)
     return outcome, view.account.finished
 
 
@@ -64,14 +67,18 @@ def each(session: Session, targets: Sequence[str], act: Callable[[str], dict[str
 
 
 def summary(end: Finished) -> str:
-    """`  sent 955.4 MiB, reused 212.0 MiB, 0 retries, 1.6s (597 MiB/s)`: what moved and what did not have to."""
+    """`  sent 955.4 MiB, reused 212.0 MiB, 0 retries, 1.6s (597 MiB/s), bound by network`: what moved, what did not."""
     word = {"push": "sent", "copy": "copied"}.get(end.operation, "received")
     parts = [f"{word} {amounts.brief(end.moved_bytes)}", f"reused {amounts.brief(end.reused_bytes)}"]
     if end.refetched_bytes:
         parts.append(f"refetched {amounts.brief(end.refetched_bytes)}")
     parts.append(amounts.plural(end.retries, "retry").replace("retrys", "retries"))
     speed = f" ({amounts.rate(end.moved_bytes / end.seconds)})" if end.moved_bytes and end.seconds > 0 else ""
+    if end.report is not None and end.report.hedges:
+        parts.append(amounts.plural(end.report.hedges, "hedge"))
     parts.append(f"{amounts.duration(end.seconds)}{speed}")
+    if end.report is not None and end.report.bound_by != "none":
+        parts.append(f"bound by {_BOUNDS.get(end.report.bound_by, end.report.bound_by)}")
     return f"  {', '.join(parts)}"
 
 

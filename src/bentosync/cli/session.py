@@ -10,7 +10,7 @@ import json
 import logging
 import sys
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,7 +18,8 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from bentosync.redaction import without_secrets
-from bentosync.settings import ProgressMode, RemoteSettings, Resolved, Settings, choose_remote, resolve, terminal
+from bentosync.events import Finished
+from bentosync.settings import ProgressMode, RemoteSettings, Resolved, Settings, choose_remote, TransferSettings, resolve, terminal
 
 if TYPE_CHECKING:
     from bentosync.store.store import Store
@@ -39,6 +40,12 @@ class Session:
     json: bool | None = None
     progress: ProgressMode | None = None
     color: str | None = None
+    jobs: int | None = None
+    limit_rate: int | None = None
+    memory: int | None = None
+    stats_file: Path | None = None
+    finished: list[Finished] = field(default_factory=list)
+    """What ended so far, for the stats file."""
     lines_are_json: bool = False
     """Whether stderr is read by a program, so that nothing but JSON lines may go there."""
 
@@ -57,6 +64,16 @@ class Session:
             offline=settings.offline if self.offline is None else self.offline,
             default_remote=self.remote or settings.default_remote,
             progress=settings.progress if self.progress is None else self.progress,
+            transfer=self._transfer(settings.transfer),
+        )
+
+    def _transfer(self, transfer: TransferSettings) -> TransferSettings:
+        limit = transfer.limit_bytes_per_second
+        return replace(
+            transfer,
+            jobs=self.jobs or transfer.jobs,
+            memory_bytes=self.memory or transfer.memory_bytes,
+            limit_bytes_per_second=self.limit_rate or limit,
         )
 
     @cached_property

@@ -16,8 +16,10 @@ from __future__ import annotations
 
 import time
 from collections import deque
+from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Literal
 
 from bentosync.errors import LocalIOError, NetworkError, UnsafeInput
@@ -212,7 +214,10 @@ def _share(distant: Distant, store: Store, where: Elsewhere) -> bool:
     def lead(turn: ExitStack) -> None:
         # Blocks of CPU memory lie where tensors want them, and not where sectors do.
         direct = not ample and distant.backend.name != "cpu"
-        distant.tee = _tee(distant.found, store, where, turn, strong=distant.strength == "strong", direct=direct)
+        published = partial(distant.timeline.reach, "published", distant.began)
+        distant.tee = _tee(
+            distant.found, store, where, turn, strong=distant.strength == "strong", direct=direct, published=published
+        )
         distant.cache = distant.tee.cache
 
     if turn is not None:
@@ -232,21 +237,31 @@ def _share(distant: Distant, store: Store, where: Elsewhere) -> bool:
     return True
 
 
-def _tee(found: Resolved, store: Store, where: Elsewhere, turn: ExitStack, *, strong: bool, direct: bool) -> Tee:
-    partial = Partial(store.layout.partial_dir(found.manifest.digest), found.manifest)
+def _tee(
+    found: Resolved,
+    store: Store,
+    where: Elsewhere,
+    turn: ExitStack,
+    *,
+    strong: bool,
+    direct: bool,
+    published: Callable[[], None],
+) -> Tee:
+    target = Partial(store.layout.partial_dir(found.manifest.digest), found.manifest)
     inline_bytes = sum(entry.size for entry in found.manifest.files if entry.inline is not None)
 
-    async def publish(partial: Partial) -> int:
+    async def publish(filled: Partial) -> int:
         watch = Watch(ignore, "pull")
         async with opened_remote(where.remote, where.settings, watch) as remote:
-            pulled = await complete(store, remote, found, partial, settings=where.settings, watch=watch, strong=strong)
+            pulled = await complete(store, remote, found, filled, settings=where.settings, watch=watch, strong=strong)
+        published()
         return max(0, pulled.finished.moved_bytes - inline_bytes)
 
     return Tee(
-        partial,
+        target,
         found.document,
         turn=turn,
         direct=direct,
         publish=publish,
-        check_space=lambda: require_space(store, partial, found.tag),
+        check_space=lambda: require_space(store, target, found.tag),
     )

@@ -24,6 +24,14 @@ _DIRECT_SLOT_BYTES = 8 << 20
 _READERS_MAX = 12
 _DIRECT_READERS = 8
 
+_DEVICE_BLOCK_BYTES = 256 << 20
+"""Few calls to the driver: each takes up to milliseconds."""
+
+_HOST_BLOCK_BYTES = 64 << 20
+"""On the CPU a block is one system call; small ones are free, and used again, sooner."""
+
+_AHEAD_BLOCKS = 4
+
 
 @dataclass(frozen=True, slots=True)
 class Sizing:
@@ -38,8 +46,8 @@ class Sizing:
     slots: int
     slot_bytes: int
     unit_bytes: int
-    block_bytes: int = 256 << 20
-    ahead_bytes: int = 1 << 30
+    block_bytes: int = _DEVICE_BLOCK_BYTES
+    ahead_bytes: int = _AHEAD_BLOCKS * _DEVICE_BLOCK_BYTES
 
 
 def sizing(*, to_device: bool, direct: bool, strength: Strength | None, cpus: int) -> Sizing:
@@ -54,10 +62,13 @@ def sizing(*, to_device: bool, direct: bool, strength: Strength | None, cpus: in
     readers = _DIRECT_READERS if direct else min(_READERS_MAX, max(1, cpus))
     host_bytes = _DIRECT_SLOT_BYTES if direct else _HOST_SLOT_BYTES if strength else _LANDING_BYTES
     slot_bytes = _DEVICE_SLOT_BYTES if to_device else host_bytes
+    block_bytes = _DEVICE_BLOCK_BYTES if to_device else _HOST_BLOCK_BYTES
     unit = unit_bytes(strength or "full")
     return Sizing(
         readers=readers,
         slots=max(_DEVICE_SLOTS, readers) if to_device else readers,
         slot_bytes=max(slot_bytes, unit),
         unit_bytes=unit,
+        block_bytes=block_bytes,
+        ahead_bytes=_AHEAD_BLOCKS * block_bytes,
     )

@@ -50,6 +50,9 @@ class Connection:
     def landed(self) -> int:
         """How many bytes were proven and written since `land`."""
 
+    def arrived(self) -> int:
+        """Those, and how many have come of the unit after them."""
+
     def settle(self) -> tuple[int, int, int, str]:
         """A `receiving.Fault`, how many bytes came nevertheless, errno, and OpenSSL's reason."""
 

@@ -11,6 +11,7 @@ import errno
 import fcntl
 import os
 import secrets
+import shutil
 import stat
 import struct
 import sys
@@ -119,6 +120,19 @@ def write_temporary(folder: Path, buffers: Sequence[memoryview]) -> Path:
     return path
 
 
+def sweep_temporary(folder: Path, *, age_seconds: float) -> None:
+    """Remove what writers that died left in `folder`: temporary files, and uploads that were never begun."""
+    with contextlib.suppress(FileNotFoundError), os.scandir(folder) as entries:
+        for entry in entries:
+            with contextlib.suppress(OSError):
+                if not entry.name.startswith("tmp-") or time.time() - entry.stat().st_mtime < age_seconds:
+                    continue
+                if entry.is_dir(follow_symlinks=False):
+                    shutil.rmtree(entry.path)
+                else:
+                    os.unlink(entry.path)
+
+
 def seal(descriptor: int) -> None:
     """Sync a finished file, and date it.
 
@@ -190,7 +204,18 @@ def locked(path: Path) -> Iterator[None]:
             time.sleep(_LOCK_POLL_SECONDS)
         yield
     finally:
+        # Not only closed: a process that was forked meanwhile has the descriptor too, and would keep the lock.
+        _unlock(descriptor)
         os.close(descriptor)
+
+
+def _unlock(descriptor: int) -> None:
+    with contextlib.suppress(OSError):
+        if sys.platform == "linux":
+            nothing = struct.pack("hhlli0l", fcntl.F_UNLCK, os.SEEK_SET, 0, 0, 0)
+            fcntl.fcntl(descriptor, fcntl.F_OFD_SETLK, nothing)
+        else:
+            fcntl.flock(descriptor, fcntl.LOCK_UN)
 
 
 def _try_lock(descriptor: int) -> bool:

@@ -131,13 +131,14 @@ class Digests:
                 scratch.unlink()
 
     @contextlib.contextmanager
-    def forgotten(self, tag: Tag) -> Iterator[None]:
-        """Remember nothing about a version while it is being replaced; if it is not, remember it again.
+    def forgotten(self, tag: Tag, manifest: Manifest) -> Iterator[None]:
+        """Remember nothing about a version while another one replaces it; if it does not, remember it again.
 
-        Otherwise, after a crash in there, the record of the old life would call the new one damaged.
+        Otherwise, after a crash in there, the record of the old life would call the new one damaged. A repair puts in
+        place what the record says: there it stays, or a crash would leave damage that nothing knows to be damage.
         """
         known = self.record(tag)
-        if known is None:
+        if known is None or known.manifest == manifest:
             yield
             return
         life = self._life(tag)

@@ -2,7 +2,7 @@
 
 Seen are the processes of this user (of everybody for root) in this PID namespace. Not seen are other users' processes,
 other containers and other hosts that share the disk, and a process that knows a path but has not opened it yet; for
-those the age of the last use is what protects. Files are told apart by inode number alone, because the device that
+those the age of the last use is what protects. Files are told apart by inode number and name, because the device that
 `/proc` names for a mapping is not always the file system's: a coincidence keeps a version and never costs one.
 """
 
@@ -20,9 +20,9 @@ _PROC = Path("/proc")
 
 @dataclass(frozen=True, slots=True)
 class OpenFiles:
-    """Inode numbers in use, and how many processes could not be looked into (None: there is no `/proc`)."""
+    """Inode numbers and names in use, and how many processes could not be looked into (None: there is no `/proc`)."""
 
-    inodes: frozenset[int]
+    files: frozenset[tuple[int, str]]
     unseen: int | None
 
     def any_below(self, root: Path) -> bool:
@@ -30,14 +30,14 @@ class OpenFiles:
         for folder, _, names in os.walk(root):
             for name in names:
                 with contextlib.suppress(OSError):
-                    if os.lstat(os.path.join(folder, name)).st_ino in self.inodes:  # noqa: PTH118  once per file
+                    if (os.lstat(os.path.join(folder, name)).st_ino, name) in self.files:  # noqa: PTH118  once per file
                         return True
         return False
 
 
 def look(proc: Path = _PROC) -> OpenFiles:
     """What is open now."""
-    inodes: set[int] = set()
+    files: set[tuple[int, str]] = set()
     unseen = 0
     try:
         processes = [entry for entry in os.listdir(proc) if entry.isdecimal()]
@@ -45,28 +45,33 @@ def look(proc: Path = _PROC) -> OpenFiles:
         return OpenFiles(frozenset(), None)
     for process in processes:
         try:
-            inodes.update(_descriptors(proc / process / "fd"))
-            inodes.update(_mappings(proc / process / "maps"))
+            files.update(_descriptors(proc / process / "fd"))
+            files.update(_mappings(proc / process / "maps"))
         except (FileNotFoundError, ProcessLookupError):
             continue  # it ended
         except OSError:
             unseen += 1
-    return OpenFiles(frozenset(inodes), unseen)
+    return OpenFiles(frozenset(files), unseen)
 
 
-def _descriptors(folder: Path) -> Iterator[int]:
+def _descriptors(folder: Path) -> Iterator[tuple[int, str]]:
     for name in os.listdir(folder):
         with contextlib.suppress(FileNotFoundError, ProcessLookupError):
             link = folder / name
             # What is no path (a socket, a pipe) need not be asked for.
-            if os.readlink(link).startswith("/"):
+            if (path := os.readlink(link)).startswith("/"):
                 status = os.stat(link)
                 if stat.S_ISREG(status.st_mode):
-                    yield status.st_ino
+                    yield status.st_ino, _name(path)
 
 
-def _mappings(path: Path) -> Iterator[int]:
+def _mappings(path: Path) -> Iterator[tuple[int, str]]:
     for line in path.read_bytes().splitlines():
         fields = line.split(maxsplit=5)
         if len(fields) == 6 and fields[4] != b"0":
-            yield int(fields[4])
+            yield int(fields[4]), _name(os.fsdecode(fields[5]))
+
+
+def _name(path: str) -> str:
+    """The last component of a path as the kernel shows it."""
+    return path.removesuffix(" (deleted)").rpartition("/")[2]

@@ -247,6 +247,12 @@ class Store:
         """
         self._writer.mend_latest(tag)
 
+    def tidy(self) -> None:
+        """Remove the folders of models that a delete which died left without a version. Never fails."""
+        for name in self._read.names():
+            if not self._read.versions(name):
+                self._writer.tidy(name)
+
     def leftovers(self, *, min_age_seconds: float) -> Sequence[Leftover]:
         """What the state folder holds that nobody needs, and what of it stays for now and why. Writes nothing.
 

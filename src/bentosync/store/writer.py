@@ -107,7 +107,7 @@ class Writer:
             info = _checked_info(root, tag)
             stamps = self._digests.settled_stamps(root, listing)
             self._commit.sync(root, listing)
-            with self._digests.forgotten(tag):
+            with self._digests.forgotten(tag, manifest):
                 self._publish(root, info, replace=replace)
         self._digests.note(tag, Record(manifest, stamps, origin))
         return Model(tag, self._layout.version_dir(tag), info, internal=True)
@@ -134,7 +134,7 @@ class Writer:
                 return []
             asked = Tag(asked.name, version)
         if not os.path.lexists(self._layout.models / asked.path()):
-            self._tidy(asked.name)
+            self.tidy(asked.name)
             raise NotFound(f"Model '{tag}' not found")
         self._commit.ready()
         with translated(f"deleting {asked}"):
@@ -148,7 +148,7 @@ class Writer:
             self._digests.forget(gone)
         return versions
 
-    def _tidy(self, name: str) -> None:
+    def tidy(self, name: str) -> None:
         """Remove what a delete that was killed left of a model without versions: its pointer and its folder."""
         if os.path.lexists(self._layout.name_dir(name)):
             with contextlib.suppress(BentoMLException):

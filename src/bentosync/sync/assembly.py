@@ -89,8 +89,9 @@ class Assembly:
         def proven(entry: FileEntry, count: int) -> None:
             self._watch.advance(entry.path, entry.size, count, already[entry.path])
 
-        tally = download.Tally(proven)
         transfer = self._settings.transfer
+        self._watch.meter.limit_bytes_per_second = transfer.limit_bytes_per_second
+        tally = download.Tally(proven, meter=self._watch.meter)
         self._watch.phase(str(self._found.tag), "transfer")
         await download.download(
             self._remote,

@@ -108,7 +108,8 @@ class _Copy:
             async for upload in self._target.list_uploads(keys.folder_prefix(self._tag, claimed.push_id)):
                 await self._target.abort_upload(upload)
         sizes = {entry.path: entry.size for entry in self._found.manifest.files}
-        tally = Tally(lambda path, count: self._watch.advance(path, sizes[path], count))
+        self._watch.meter.limit_bytes_per_second = self._settings.transfer.limit_bytes_per_second
+        tally = Tally(lambda path, count: self._watch.advance(path, sizes[path], count), self._watch.meter)
         relay = Relay(
             self._source,
             self._target,

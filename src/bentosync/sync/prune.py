@@ -141,6 +141,8 @@ async def prune(store: Store, open_remote: OpenRemote, wanted: Wanted, *, now: f
                 continue
             gone.append(version)
             del left[version.tag]
+    if not dry_run:
+        await in_thread(store.tidy)
     return Pruned(tuple(gone), tuple(kept), sum(left.values()), open_files.look().unseen)
 
 

@@ -146,7 +146,8 @@ class _Push:
         sizes = {file.path: file.size for file in tree.files}
         self._watch.start(str(self._tag), self._url, files=len(sizes), total_bytes=sum(sizes.values()), reused_bytes=0)
         self._watch.phase(str(self._tag), "transfer")
-        tally = upload.Tally(lambda path, count: self._watch.advance(path, sizes[path], count))
+        self._watch.meter.limit_bytes_per_second = self._settings.transfer.limit_bytes_per_second
+        tally = upload.Tally(lambda path, count: self._watch.advance(path, sizes[path], count), self._watch.meter)
         uploader = upload.Uploader(
             self._remote,
             jobs=self._settings.transfer.streams_max,

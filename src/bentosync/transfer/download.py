@@ -72,6 +72,7 @@ class UnitSink:
         self.end = self._asked = file.entry.size if end is None else end
         self.received = 0
         self._landing_end = start
+        self._coming = 0
         self._position = start
         self._memory = memory
         self._strong = strong
@@ -144,9 +145,10 @@ class UnitSink:
         self._landing_end = self._position + size
         return Landing(self._memory, self._fd, self._position, size, digests)
 
-    def landed(self, count: int) -> None:
-        """Count bytes in that the wire has proven and written."""
-        self.received += count
+    def landed(self, count: int, coming: int) -> None:
+        """Count bytes in that the wire has proven and written, and let those be seen that are still coming."""
+        self.received += count + coming - self._coming
+        self._coming = coming
         self._tally.received += count
         while count:
             part = min(count, BLOCK_BYTES)

@@ -287,6 +287,7 @@ class Flights(Generic[T]):
                 await asyncio.sleep(TICK_SECONDS)
                 now = self._now()
                 self._meter.busy_seconds += len(self._flights) * (now - before)
+                self._meter.held_seconds += (now - before) * self._plateau.held
                 before = now
                 for flight in self._flights:
                     flight.look(now)

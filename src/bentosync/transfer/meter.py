@@ -17,7 +17,8 @@ class Meter:
     `restarts` are streams that were given up because they stalled or dripped, `splits` ranges of which an idle stream
     took the rest, `hedges` units that were asked for twice, at a cost of `hedged_bytes` that came for nothing.
     `disk_seconds` and `hash_seconds` were spent writing and digesting on the loop's thread, `disk_cpu_seconds` of the
-    former not waiting; `paused_seconds` is the time that streams waited between tries.
+    former not waiting; `paused_seconds` is the time that streams waited between tries because they were told to slow
+    down, `held_seconds` that during which there would have been more streams, had they not been refused.
     """
 
     requests: int = 0
@@ -28,10 +29,12 @@ class Meter:
     splits: int = 0
     hedges: int = 0
     hedged_bytes: int = 0
+    limit_bytes_per_second: int | None = None
     level: int = 0
     level_most: int = 0
     busy_seconds: float = 0.0
     paused_seconds: float = 0.0
+    held_seconds: float = 0.0
     disk_seconds: float = 0.0
     disk_cpu_seconds: float = 0.0
     hash_seconds: float = 0.0
@@ -40,8 +43,9 @@ class Meter:
         """A request failed with an error of this code and will be tried again after a pause."""
         self.requests += 1
         self.retries += 1
-        self.paused_seconds += delay_seconds
-        self.throttled += code == "THROTTLED"
+        if code == "THROTTLED":
+            self.throttled += 1
+            self.paused_seconds += delay_seconds
         self.broken += code == "NETWORK"
 
     def at_level(self, level: int) -> None:

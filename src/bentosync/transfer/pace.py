@@ -112,14 +112,17 @@ class Pace:
                 turn.set_result(None)
 
     async def _govern(self) -> None:
-        level = self._plateau.level
+        level, before = self._plateau.level, self._now()
         while True:
             await asyncio.sleep(_TICK_SECONDS)
+            now = self._now()
+            self._meter.held_seconds += (now - before) * self._plateau.held
+            before = now
             meter = self._meter
             # Bytes are known only when a part is through: a stream flows once it has brought one.
             flowing = min(self._done_since, self._sending)
             seen = Seen(self._moved, meter.requests, meter.throttled, meter.broken, flowing)
-            if self._plateau.tick(self._now(), seen) != level:
+            if self._plateau.tick(now, seen) != level:
                 level, self._done_since = self._plateau.level, 0
             meter.at_level(level)
             self._admit()

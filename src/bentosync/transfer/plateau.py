@@ -121,6 +121,7 @@ class Plateau:
         self._clean = 0  # the highest level that was not refused
         self._bad: int | None = None  # a level that was refused or collapsed
         self._bad_until = 0.0
+        self._refused = False  # whether that level was refused; else it collapsed
         self._bad_seconds = _BAD_SECONDS_MIN
         self._deaf_share: float | None = None
         self._deaf_until = 0.0
@@ -144,6 +145,11 @@ class Plateau:
             self._opened = (now, seen)
             self._judge(window)
         return self.level
+
+    @property
+    def held(self) -> bool:
+        """Whether more streams were refused lately, so that there are fewer than there might be."""
+        return self._bad is not None and self._refused and self._now < self._bad_until
 
     # --- windows ------------------------------------------------------------------------------------------------------
 
@@ -262,7 +268,7 @@ class Plateau:
         refused = self._lower
         assert refused is not None
         if refused.apart(window) > (_APART + _TOGETHER) / 2:
-            self._mark_bad(refused.level)
+            self._mark_bad(refused.level, refused=True)
             self._clean = max(self._clean, window.level)
             self._next = "up"
             self._rest(window, _BISECT_SECONDS)
@@ -294,13 +300,14 @@ class Plateau:
 
     def _collapse(self, lower: _Window) -> None:
         self._bad_seconds = _BAD_SECONDS_MAX
-        self._mark_bad(self.level)
+        self._mark_bad(self.level, refused=False)
         self.collapsed = True
         self._clean = max(self._clean, lower.level)
         self._next = "up"
         self._rest(lower, _BISECT_SECONDS)
 
-    def _mark_bad(self, level: int) -> None:
+    def _mark_bad(self, level: int, *, refused: bool) -> None:
+        self._refused = refused
         self._bad, self._bad_until = level, self._now + self._bad_seconds
         self._bad_seconds = min(self._bad_seconds * 2, _BAD_SECONDS_MAX)
 

@@ -35,9 +35,11 @@ class LandingSink(Sink, Protocol):
         """For some of the `left` bytes that are still to come; None: use `buffer` and `filled`."""
         ...
 
-    def landed(self, count: int) -> None:
-        """The next `count` bytes, whole units, are proven and written.
+    def landed(self, count: int, coming: int) -> None:
+        """The next `count` bytes, whole units, are proven and written; of the unit behind them `coming` have come.
 
-        A unit that could not be is given to `filled` instead, in the memory of the landing: the sink finds out why.
+        Called now and then while a landing goes on, and at its end, with 0 for what is not whole then. A unit that
+        could not be proven or written is given to `filled` instead, in the memory of the landing: the sink finds out
+        why.
         """
         ...

@@ -28,8 +28,8 @@ from bentosync.wire.landing import Landing, LandingSink
 _INTERIM_MAX = 100
 # How long the core may take to look for the few bytes of a slow server before that server counts as silent.
 _NUDGE_SECONDS = 0.02
-# How often a sink hears of what has landed before all has: a slow line fills a landing in minutes.
-_TELL_SECONDS = 0.5
+# How often a sink hears of what has landed before all has. Who watches it takes silence for a stream that is stuck.
+_TELL_SECONDS = 0.05
 
 
 class Endings:
@@ -243,17 +243,17 @@ class _Told:
 
     def end(self) -> None:
         self._timer.cancel()
-        self._catch_up()
+        landed = self._connection.landed()
+        self._say(landed, landed)
 
     def _tell(self) -> None:
-        self._catch_up()
+        landed = self._connection.landed()
+        self._say(landed, max(landed, self._connection.arrived()))
         self._timer = self._loop.call_later(_TELL_SECONDS, self._tell)
 
-    def _catch_up(self) -> None:
-        news = self._connection.landed() - self.count
-        if news:
-            self.count += news
-            self._sink.landed(news)
+    def _say(self, landed: int, arrived: int) -> None:
+        news, self.count = landed - self.count, landed
+        self._sink.landed(news, arrived - landed)
 
 
 class _Watchdog:

@@ -105,8 +105,8 @@ class NativeWire:
         engine, self._engine = self._engine, None
         if engine is not None:
             engine.halt.detach()
-            engine.receiver.stop()
             engine.endings.close()
+            engine.receiver.stop()
         await self._behind.aclose()
 
     def _warm(self, origin: Origin) -> Link | None:

@@ -7,6 +7,7 @@ import click
 from bentosync.cli.operation import report, summary, up_to_date, watched
 from bentosync.cli.options import Command
 from bentosync.cli.session import Session, pass_session
+from bentosync.cli.tuning import stats_file, transfer_options
 from bentosync.errors import InvalidArgument
 
 
@@ -16,6 +17,7 @@ from bentosync.errors import InvalidArgument
 @click.option("-f", "--force", is_flag=True, help="Replace other content under the same tag on the target.")
 @click.option("--single-writer", is_flag=True, default=None,
               help="Go on although the target ignores conditional writes; nobody else may write there.")  # fmt: skip
+@transfer_options
 @pass_session
 def copy(session: Session, source: str, target: str, force: bool, single_writer: bool | None) -> None:
     """Copy a model from one remote to another.
@@ -34,13 +36,14 @@ def copy(session: Session, source: str, target: str, force: bool, single_writer:
         raise InvalidArgument(
             f"{source!r} names no model on a remote", hint="bentosync copy REMOTE/NAME:VERSION REMOTE"
         )
-    _, end = watched(
-        session,
-        lambda view: aio.copy(
-            model, source=remote, target=target, force=force, single_writer=single_writer,
-            settings=session.settings, on_event=view,
-        ),
-    )  # fmt: skip
+    with stats_file(session, "copy", source):
+        _, end = watched(
+            session,
+            lambda view: aio.copy(
+                model, source=remote, target=target, force=force, single_writer=single_writer,
+                settings=session.settings, on_event=view,
+            ),
+        )  # fmt: skip
     if session.json:
         session.document(report(end))
     elif session.quiet:

@@ -60,6 +60,8 @@ def _in_store(session: Session, dry_run: bool, min_age: float) -> None:
     found = session.store.leftovers(min_age_seconds=min_age)
     going = [one for one in found if one.kept is None]
     gone = [one for one in going if dry_run or session.store.clear(one)]
+    if not dry_run:
+        session.store.tidy()
     if session.json:
         session.document({"dry_run": dry_run, "removed": [_row(one) for one in gone],
                           "kept": [_row(one) for one in found if one.kept is not None]})  # fmt: skip

@@ -16,12 +16,14 @@ from bentosync.tag import Tag, parse_reference
 @click.option("--device", default="cuda", show_default=True, help="cpu, cuda or cuda:N.")
 @click.option("--verify", type=click.Choice(["off", "auto", "full", "strong"]), default="auto", show_default=True,
               help="How the bytes are checked while they are read.")  # fmt: skip
+@click.option("--cache", type=click.Choice(["tee", "none", "first"]), default="tee", show_default=True,
+              help="What comes from a remote is stored beside the load, not at all, or first.")  # fmt: skip
 @click.option("--strict", is_flag=True, help="Fail instead of falling back to the CPU.")
 @pass_session
-def load(session: Session, model: str, device: str, verify: str, strict: bool) -> None:
+def load(session: Session, model: str, device: str, verify: str, cache: str, strict: bool) -> None:
     """Load a model's tensors once and report how fast it went.
 
-    A model that the store lacks comes from the remote, and is in the store afterwards.
+    A model that the store lacks comes from the remote, and is in the store afterwards unless --cache says otherwise.
     """
     _announce(session, model)
 
@@ -29,7 +31,9 @@ def load(session: Session, model: str, device: str, verify: str, strict: bool) -
 
     view = view_for(session)
     try:
-        tensors = load_to_device(model, device, verify=verify, strict=strict, on_event=view, settings=session.settings)
+        tensors = load_to_device(
+            model, device, verify=verify, cache=cache, strict=strict, on_event=view, settings=session.settings
+        )
         if tensors.report.cache is not None:
             tensors.report.cache.wait()
     finally:

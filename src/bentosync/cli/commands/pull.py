@@ -12,6 +12,7 @@ from bentosync.cli import amounts
 from bentosync.cli.operation import each, quietly, report, summary, up_to_date, watched
 from bentosync.cli.options import BentomlCommand, Command, complete_models
 from bentosync.cli.session import Session, pass_session
+from bentosync.cli.tuning import stats_file, transfer_options
 from bentosync.errors import InvalidArgument
 
 PULLED = 'Successfully pulled model "{tag}"'
@@ -33,6 +34,7 @@ BENTO_FILES = ("bentofile.yaml", "pyproject.toml")
 @click.option("--include", metavar="GLOB", multiple=True, help="Only files that match; *.json means sub-folders too.")
 @click.option("--exclude", metavar="GLOB", multiple=True, help="Not the files that match.")  # fmt: skip
 @click.option("--dry-run", is_flag=True, help="Say what would be fetched, and do nothing.")
+@transfer_options
 @pass_session
 def pull(
     session: Session,
@@ -54,7 +56,8 @@ def pull(
         each(session, models, lambda model: _plan(session, model, include=include, exclude=exclude, force=force))
         return
     if to is None and not include and not exclude:
-        each(session, models, lambda model: pull_one(session, model, force=force, verify=verify))
+        with stats_file(session, "pull", models[0]):
+            each(session, models, lambda model: pull_one(session, model, force=force, verify=verify))
         return
     if to is not None and len(models) > 1:
         raise InvalidArgument("--to takes one model, or their files would mix", hint="one command for each")
@@ -62,7 +65,8 @@ def pull(
     def fetch(model: str) -> dict[str, Any]:
         return _check_out(session, model, to=to, include=include, exclude=exclude, force=force, verify=verify)
 
-    each(session, models, fetch)
+    with stats_file(session, "pull", models[0]):
+        each(session, models, fetch)
 
 
 @click.command("pull", cls=BentomlCommand)

@@ -1,7 +1,7 @@
 """The CPU as a device: blocks in ordinary memory, which readers may fill without a detour.
 
-Blocks of a few MiB and more come from the kernel, in large pages, and go back to it with their last tensor. While the
-load goes on a few of them are used again instead: a caller who drops tensors as they come pays for fresh pages once.
+Blocks of a few MiB and more come from the kernel and go back to it with their last tensor. While the load goes on a few
+of them are used again instead: a caller who drops tensors as they come pays for fresh pages once.
 """
 
 from __future__ import annotations
@@ -23,8 +23,8 @@ from bentosync.loader.device.host import anonymous, pageable
 _LARGE_BYTES = 4 << 20
 """Below this torch's own allocator serves as well and takes no mapping for each."""
 
-_RETURNED_BYTES_MAX = 512 << 20
-"""Two blocks: what readers fill while the caller drops what came before."""
+_RETURNED_BYTES_MAX = 256 << 20
+"""What readers may fill while the caller drops what came before."""
 
 
 class Done:

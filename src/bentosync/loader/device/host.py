@@ -1,13 +1,12 @@
 """Host memory, straight from the kernel.
 
-Large pages where they are to be had (`madvise`): one fault makes 2 MiB at once, and the driver pins a few pages where
-it would pin thousands.
+No large pages are asked for: on a machine whose memory is full of page cache the kernel moved pages about to make them,
+and first use took up to four times as long as with small ones.
 """
 
 from __future__ import annotations
 
 import mmap
-from contextlib import suppress
 
 import numpy as np
 
@@ -21,10 +20,8 @@ def anonymous(size: int) -> mmap.mmap:
     Raises:
         OSError: There is no such room in the address space, or the kernel does not overcommit that far.
     """
-    memory = mmap.mmap(-1, max(size, 1))
-    with suppress(OSError, AttributeError):  # a kernel without large pages; a platform without the word
-        memory.madvise(mmap.MADV_HUGEPAGE)
-    return memory
+    # Python's default is shared memory: slower to make, and a forked child would write into its parent's.
+    return mmap.mmap(-1, max(size, 1), flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
 
 
 def pageable(size: int) -> HostMemory:

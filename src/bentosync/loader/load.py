@@ -103,7 +103,8 @@ def iter_tensors(
 ) -> TensorStream:
     """`(name, tensor)` pairs in the order in which they become ready; arguments and errors as `load_to_device`.
 
-    A caller that drops tensors as they come holds at most about 1 GiB of blocks at a time, whatever the model's size.
+    A caller that drops tensors as they come holds at most about 1 GiB of blocks at a time (on the CPU 256 MiB), whatever
+    the model's size.
     """
     return stream_of(ref, Options.of(locals()))
 

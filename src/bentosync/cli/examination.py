@@ -22,9 +22,8 @@ def lines(found: Examined) -> Iterator[str]:
     if found.round_trip_seconds is not None:
         yield _line("round trip", f"{found.round_trip_seconds * 1000:.1f} ms")
     for command in NEEDS:
-        lacking = found.lacking(command)
         if "write" in found.steps or "write" not in NEEDS[command]:
-            yield _line(command, f"no: lacks {', '.join(lacking)}" if lacking else "will work")
+            yield _line(command, _prospect(command, found))
 
 
 def _verdict(found: Examined) -> str:
@@ -60,6 +59,16 @@ def _step(name: str, step: Step, found: Examined) -> str:
         return "yes" if found.conditional else "no: the store ignores them; push with --single-writer"
     rate = {"write": found.write_rate, "read files": found.read_rate}.get(name)
     return f"yes, {amounts.rate(rate)}" if rate else f"yes, {step.note}" if step.note else "yes"
+
+
+def _prospect(command: str, found: Examined) -> str:
+    match found.works(command):
+        case True:
+            return "will work"
+        case False:
+            return f"no: lacks {', '.join(found.lacking(command))}"
+        case None:
+            return "cannot be told"
 
 
 def _line(label: str, text: str) -> str:

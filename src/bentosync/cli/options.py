@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import difflib
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,9 @@ from typing import Any
 import click
 
 from bentosync.cli.session import Session, pass_session, session_of
+from bentosync.errors import NotFound
+
+_NEAREST = "bentosync.cli.nearest_remote"
 
 
 class GlobalOption(click.Option):
@@ -95,9 +99,20 @@ class TwoSided(Command):
             spelled.append(argument)
             if argument == "--remote":
                 value = args[index + 1] if index + 1 < len(args) else ""
-                if "/" not in value and value not in session.resolved.settings.remotes:
+                remotes = session.resolved.settings.remotes
+                if "/" not in value and value not in remotes:
                     spelled[-1] = "--remote="
+                    ctx.meta[_NEAREST] = next(iter(difflib.get_close_matches(value, remotes, n=1)), None)
         return super().parse_args(ctx, spelled)
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run it; a model that is not found may have been meant as a remote."""
+        try:
+            return super().invoke(ctx)
+        except NotFound as error:
+            if (remote := ctx.meta.get(_NEAREST)) is not None:
+                error.hint = f"{error.hint}\nor, if a remote was meant: --remote {remote}"
+            raise
 
 
 def write_options(parameters: Iterable[click.Parameter], ctx: click.Context, formatter: click.HelpFormatter) -> None:

@@ -56,8 +56,13 @@ class Examined:
     read_rate: float | None = None
     error: BentoMLException | None = None
 
+    def works(self, command: str) -> bool | None:
+        """Whether `command` will work; None if that cannot be told."""
+        known = [self.steps[name].ok if name in self.steps else None for name in NEEDS[command]]
+        return False if False in known else None if None in known else True
+
     def lacking(self, command: str) -> list[str]:
-        """Why `command` will not work: a permission or the name of a step. Empty if it will, as far as can be told."""
+        """What `command` lacks: permissions, else names of steps."""
         failed = [(name, self.steps[name]) for name in NEEDS[command] if name in self.steps]
         return list(dict.fromkeys(step.lacks or name for name, step in failed if step.ok is False))
 
@@ -70,6 +75,7 @@ class Examined:
             "facts": dict(facts(self.access)),
             "clock_ahead_seconds": self.access.clock_ahead_seconds,
             "steps": {name: asdict(step) for name, step in self.steps.items()},
+            "works": {command: self.works(command) for command in NEEDS},
             "lacking": {command: self.lacking(command) for command in NEEDS},
             "conditional": self.conditional,
             "round_trip_seconds": self.round_trip_seconds,

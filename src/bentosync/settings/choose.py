@@ -98,5 +98,5 @@ def _only_one(settings: Settings) -> RemoteSettings:
     names = ", ".join(sorted(settings.remotes))
     raise InvalidArgument(
         f"several remotes are configured ({names}) and none is the default",
-        hint="name one with --remote NAME, or: bentosync config set default_remote NAME",
+        hint="name one with --remote NAME, or: bentosync remote use NAME",
     )

@@ -30,6 +30,12 @@ def translate(error: Exception, host: str, *, connecting: bool = False) -> Bento
     match error:
         case ssl.SSLCertVerificationError():
             return untrusted(host, error)
+        case ssl.SSLError(reason="WRONG_VERSION_NUMBER"):
+            plain = NetworkError(
+                f"{host} does not speak TLS", hint="if it speaks plain http, write its endpoint as http://…"
+            )
+            plain.retryable = False
+            return plain
         case ssl.SSLError():
             return NetworkError(f"TLS with {host} failed: {reason(error)}")
         case socket.gaierror(errno=socket.EAI_NONAME | socket.EAI_NODATA):

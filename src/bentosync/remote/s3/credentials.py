@@ -116,9 +116,11 @@ def _checked(found: Credentials) -> Credentials:
 
 def _guarded(call: Callable[[], T]) -> T:
     """Run a step of botocore; its errors are about configuration and credentials."""
-    from botocore.exceptions import BotoCoreError
+    from botocore.exceptions import BotoCoreError, ProfileNotFound
 
     try:
         return call()
+    except ProfileNotFound as error:
+        raise AuthError(f"{error}", hint="those there are: aws configure list-profiles") from error
     except BotoCoreError as error:
         raise AuthError(f"AWS credentials cannot be loaded: {error}", hint=searched.HINT) from error

@@ -115,8 +115,8 @@ def get(tag: Tag | str, *, _model_store: Store | None = None, model_aliases: dic
         NotFound: There is none.
         BentoMLException: Several versions start with it, or the version is damaged.
     """
-    if isinstance(tag, str) and model_aliases:
-        tag = model_aliases.get(tag, tag)
+    if isinstance(tag, str):
+        tag = (service.model_aliases() if model_aliases is None else model_aliases).get(tag, tag)
     wanted = Tag.from_taglike(tag)
     service.warn_in_constructor(f"bentosync.models.get('{wanted}')", wanted.name)
     if _model_store is None and (carried := service.bento_models()) is not None:

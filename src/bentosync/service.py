@@ -46,6 +46,16 @@ def bento_models() -> Path | None:
     return folder if (folder.parent / BENTO_FILE).is_file() else None
 
 
+def model_aliases() -> dict[str, str]:
+    """The aliases that the bentofile of the Bento in this process gives to models; unlike those of a remote."""
+    containers = sys.modules.get(_CONTAINERS)
+    try:
+        found = containers.BentoMLContainer.model_aliases.get()  # type: ignore[union-attr]
+        return {str(alias): str(tag) for alias, tag in found.items()}
+    except AttributeError:
+        return {}
+
+
 def bento_of(owner: type) -> Path | None:
     """The folder of the Bento that the code of a class belongs to; None if it is still in the making."""
     file = getattr(sys.modules.get(owner.__module__), "__file__", None)

@@ -177,14 +177,16 @@ resolved = [model.resolve() for model in service.models]
 lazy = next(model for model in service.models if not hasattr(model, "path"))
 schema = lazy.to_create_schema()
 from bentosync import models
-result = dict(tags=sorted(str(model.tag) for model in resolved), again=str(models.BentoModel.from_info(lazy.to_info())),
+from bentoml._internal.configuration.containers import BentoMLContainer
+BentoMLContainer.model_aliases.set({"clf": "eager:v1"})
+result = dict(aliased=str(models.get("clf").tag), tags=sorted(str(model.tag) for model in resolved), again=str(models.BentoModel.from_info(lazy.to_info())),
               schema=[schema.version, schema.manifest.size_bytes], text=[str(lazy), repr(lazy)],
               hugging_face=models.HuggingFaceModel.__module__)
 """,
         str(Path(__file__).parent / "scorer"),
     )
     assert found["tags"] == ["eager:v1", "lazy:v2"]
-    assert found["again"] == "lazy:v2"
+    assert (found["again"], found["aliased"]) == ("lazy:v2", "eager:v1")
     assert found["schema"] == ["v2", builder.store.get("lazy:v2").file_size]
     assert found["text"] == ["lazy:latest", "BentoModel(tag=Tag(name='lazy', version='latest'))"]
     assert found["hugging_face"].startswith("_bentoml_sdk.models")

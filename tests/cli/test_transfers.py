@@ -24,7 +24,8 @@ def test_push_says_bentomls_line_and_what_moved(world: World, invoke: Invoke) ->
     result = invoke("push", "m")
     assert (result.exit_code, result.stdout) == (0, 'Successfully pushed model "m:v1"\n')
     assert re.search(r"^Pushing m:v1 to file:///\S+/remote   5 files, 3\.0\d MiB$", result.stderr, re.MULTILINE)
-    assert re.search(r"^  sent 3\.0\d MiB, reused 0 B, 0 retries, \d\.\d+s \(.* MiB/s\)$", result.stderr, re.MULTILINE)
+    summary = r"^  sent 3\.0\d MiB, reused 0 B, 0 retries, \d\.\d+s \(.* MiB/s\), bound by \w+$"
+    assert re.search(summary, result.stderr, re.MULTILINE)
 
 
 def test_a_second_push_moves_nothing_and_says_so(pushed: World, invoke: Invoke) -> None:

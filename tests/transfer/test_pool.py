@@ -80,15 +80,14 @@ async def test_a_large_buffer_is_not_overtaken_by_small_ones() -> None:
             order.append(size)
             await asyncio.sleep(0)
 
-    async with pool.lease(16 * KIB):
-        async with asyncio.TaskGroup() as group:
-            large = group.create_task(use(64 * KIB))
-            await asyncio.sleep(0)
-            small = group.create_task(use(1 * KIB))
-            await asyncio.sleep(0)
-            assert not large.done()
-            assert not small.done()
-            group.create_task(_give_up(large, small))
+    async with pool.lease(16 * KIB), asyncio.TaskGroup() as group:
+        large = group.create_task(use(64 * KIB))
+        await asyncio.sleep(0)
+        small = group.create_task(use(1 * KIB))
+        await asyncio.sleep(0)
+        assert not large.done()
+        assert not small.done()
+        group.create_task(_give_up(large, small))
     assert order == []
 
 
@@ -105,7 +104,7 @@ async def test_who_stops_waiting_takes_nothing_along() -> None:
     async def wait() -> None:
         held.append(await pool.take(64 * KIB))
 
-    tasks = [asyncio.ensure_future(wait()) for _ in range(20)]  # noqa: TID251  cancelled one by one below
+    tasks = [asyncio.ensure_future(wait()) for _ in range(20)]
     await asyncio.sleep(0)
     while len(tasks) > 1:
         tasks.pop(draw.randrange(len(tasks))).cancel()

@@ -11,11 +11,11 @@ from bentosync.cli.progress.choose import view_for
 from bentosync.cli.progress.view import View
 from bentosync.cli.session import Session
 from bentosync.errors import BatchFailed, BentoMLException
-from bentosync.events import Finished, Observer
+from bentosync.events import Event, Finished, Observer, Warned
 
 T = TypeVar("T")
 
-_BOUNDS = {"cpu": "CPU", "limit": "--limit-rate"}
+_BOUNDS = {"cpu": "CPU"}
 
 
 def watched(session: Session, start: Callable[[Observer], Coroutine[Any, Any, T]]) -> tuple[T, Finished]:
@@ -24,7 +24,7 @@ def watched(session: Session, start: Callable[[Observer], Coroutine[Any, Any, T]
 
     view = view_for(session)
     try:
-        outcome = run(ticking(start(view), view.tick), lambda status: _farewell(session, view, status))
+        outcome = run(ticking(start(_once(session, view)), view.tick), lambda status: _farewell(session, view, status))
     finally:
         view.close()
     assert view.account.finished is not None, "every push and pull ends with Finished"
@@ -38,9 +38,22 @@ def quietly(session: Session, start: Callable[[Observer], Coroutine[Any, Any, T]
 
     view = view_for(session)
     try:
-        return run(start(view), session.interrupted)
+        return run(start(_once(session, view)), session.interrupted)
     finally:
         view.close()
+
+
+def _once(session: Session, view: View) -> Observer:
+    """`view`, which hears a warning once: what is true of a remote is true again of the next model."""
+
+    def observe(event: Event) -> None:
+        if isinstance(event, Warned):
+            if event.message in session.warned:
+                return
+            session.warned.add(event.message)
+        view(event)
+
+    return observe
 
 
 def each(session: Session, targets: Sequence[str], act: Callable[[str], dict[str, Any]]) -> None:

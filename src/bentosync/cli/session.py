@@ -17,9 +17,18 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from bentosync.redaction import without_secrets
 from bentosync.events import Finished
-from bentosync.settings import ProgressMode, RemoteSettings, Resolved, Settings, choose_remote, TransferSettings, resolve, terminal
+from bentosync.redaction import without_secrets
+from bentosync.settings import (
+    ProgressMode,
+    RemoteSettings,
+    Resolved,
+    Settings,
+    TransferSettings,
+    choose_remote,
+    resolve,
+    terminal,
+)
 
 if TYPE_CHECKING:
     from bentosync.store.store import Store
@@ -42,10 +51,13 @@ class Session:
     color: str | None = None
     jobs: int | None = None
     limit_rate: int | None = None
+    """In bytes a second; 0 is no limit, whatever the settings say."""
     memory: int | None = None
     stats_file: Path | None = None
     finished: list[Finished] = field(default_factory=list)
     """What ended so far, for the stats file."""
+    warned: set[str] = field(default_factory=set)
+    """What the person was warned of so far: once is enough."""
     lines_are_json: bool = False
     """Whether stderr is read by a program, so that nothing but JSON lines may go there."""
 
@@ -68,12 +80,12 @@ class Session:
         )
 
     def _transfer(self, transfer: TransferSettings) -> TransferSettings:
-        limit = transfer.limit_bytes_per_second
+        limit = transfer.limit_bytes_per_second if self.limit_rate is None else self.limit_rate or None
         return replace(
             transfer,
             jobs=self.jobs or transfer.jobs,
             memory_bytes=self.memory or transfer.memory_bytes,
-            limit_bytes_per_second=self.limit_rate or limit,
+            limit_bytes_per_second=limit,
         )
 
     @cached_property

@@ -87,4 +87,4 @@ class Watch:
         began, now = self._planned, self._measured()
         synced = 0.0 if self._commit_began is None else now[0] - self._commit_began
         span = bound.Span(now[0] - began[0], now[1] - began[1], now[2] - began[2], cpus.usable(), synced)
-        return bound.report(self.meter, span, moved_bytes=moved)
+        return bound.report(self.meter, span, moved_bytes=moved, to_disk=self._remote.startswith("file:"))

@@ -4,9 +4,9 @@ A pure decision. Counters go in at moments that the caller names, the number of 
 reads a clock or draws a random number.
 
 The first windows climb: 4 streams, then twice as many, for as long as each step gains 5 % or more. Then the level is
-held, and looked at again ever more rarely: one rung less (kept if nothing is lost), one more (kept if something is won).
-An optimizer that follows its best rate so far ratchets upwards on noise; one that compares neighbours, measured one
-after the other, finds the plateau's near edge.
+held, and looked at again ever more rarely: one rung less (kept if nothing is lost), one more (kept if something is
+won). An optimizer that follows its best rate so far ratchets upwards on noise; one that compares neighbours, measured
+one after the other, finds the plateau's near edge.
 
 What a server says without words counts as much. Refusals (503, 429, resets): the level steps back to one that was
 clean; if the refusals stay as frequent there, they are not about us, and bytes alone decide. A rate that falls to half

@@ -17,9 +17,9 @@ from contextlib import asynccontextmanager
 class BufferPool:
     """At most `memory_bytes` of buffers; one at least, however large. Belongs to one event loop.
 
-    `held_bytes` is the memory of all buffers, leased or kept. A buffer is leased to one owner at a time. It goes back when the lease ends, which by the wire's contract is after
-    its last writer let go. Who waits is served in turn, so that a large buffer is not overtaken for ever by small ones;
-    an owner of one buffer must not wait for another.
+    `held_bytes` is the memory of all buffers, leased or kept. A buffer is leased to one owner at a time. It goes back
+    when the lease ends, which by the wire's contract is after its last writer let go. Who waits is served in turn, so
+    that a large buffer is not overtaken for ever by small ones; an owner of one buffer must not wait for another.
     """
 
     def __init__(self, memory_bytes: int) -> None:

@@ -10,6 +10,7 @@ import click
 from bentosync.cli.operation import each, quietly, report, summary, up_to_date, watched
 from bentosync.cli.options import BentomlCommand, Command, complete_models
 from bentosync.cli.session import Session, pass_session
+from bentosync.cli.tuning import stats_file, transfer_options
 
 PUSHED = 'Successfully pushed model "{tag}"'
 
@@ -24,6 +25,7 @@ PUSHED = 'Successfully pushed model "{tag}"'
 @click.option("--single-writer", is_flag=True, default=None,
               help="Push to a remote that ignores conditional writes; nobody else may push there now.")  # fmt: skip
 @click.option("--dry-run", is_flag=True, help="Say what would be sent, and do nothing.")
+@transfer_options
 @pass_session
 def push(
     session: Session, models: tuple[str, ...], force: bool, as_is: bool, aliases: tuple[str, ...],
@@ -38,7 +40,8 @@ def push(
         each(session, models, lambda model: _plan(session, model, force=force, as_is=as_is))
         return
     how: dict[str, Any] = {"force": force, "as_is": as_is, "aliases": aliases, "single_writer": single_writer}
-    each(session, models, lambda model: push_one(session, model, **how))
+    with stats_file(session, "push", models[0]):
+        each(session, models, lambda model: push_one(session, model, **how))
 
 
 def _plan(session: Session, model: str, **how: Any) -> dict[str, Any]:

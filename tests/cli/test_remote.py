@@ -172,6 +172,16 @@ def test_plain_http_to_another_machine_is_said_once_and_can_be_meant(
     assert "plain http" not in invoke("remote", "test", "far").stderr
 
 
+def test_what_is_true_of_a_remote_is_said_once_for_many_models(
+    invoke: Invoke, server: FaultyS3, world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("http_proxy", server.url)
+    world.configure(f'[remote.far]\nurl = "s3://{BUCKET}/p"\nendpoint_url = "http://models.example"\n')
+    result = invoke("push", world.model("a:v1"), world.model("b:v1"))
+    assert result.exit_code == 0, result.stderr
+    assert result.stderr.count("plain http") == 1
+
+
 def test_a_remote_is_shown_with_the_places_of_its_settings(invoke: Invoke, world: World) -> None:
     invoke("remote", "add", "prod", "s3://bucket/prefix", "--sse", "aws:kms", "--sse-kms-key-id", "alias/m",
            "--acl", "bucket-owner-full-control", "--storage-class", "STANDARD_IA", "--request-payer", "requester",

@@ -75,6 +75,12 @@ def parse_url(text: str) -> str:
         if parts.netloc not in ("", "localhost") or not parts.path.startswith("/"):
             raise InvalidArgument(f'the URL "{text}" is not an absolute path', hint="write it as file:///mnt/models")
         return f"file://{parts.path.rstrip('/') or '/'}"
+    if parts.scheme in ("http", "https"):
+        endpoint = f"{parts.scheme}://{parts.netloc}"
+        raise InvalidArgument(
+            f'"{endpoint}" is an endpoint and names no bucket',
+            hint=f"bentosync remote add lab s3://bucket/prefix --endpoint-url {endpoint}",
+        )
     raise InvalidArgument(f'"{without_secrets(text)}" is neither a file:// nor an s3:// URL', hint=THREE_WAYS)
 
 

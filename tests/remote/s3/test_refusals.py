@@ -231,6 +231,32 @@ async def test_an_owner_that_was_expected_is_named_where_access_is_denied() -> N
     assert "111122223333" in (caught.value.hint or "")
 
 
+async def test_the_permission_that_the_store_names_itself_is_believed() -> None:
+    told = b"<Error><Code>AccessDenied</Code><Message>User: arn:aws:iam::1:user/ann is not authorized to perform: " + (
+        b"kms:GenerateDataKey on resource: arn:aws:kms:eu:1:key/2</Message></Error>"
+    )
+    async with bucket(always(told, status="403 Forbidden")) as (remote, _):
+        with pytest.raises(Forbidden) as caught:
+            await remote.write("k", b"")
+    assert caught.value.permission == "kms:GenerateDataKey"
+    assert "grant kms:GenerateDataKey" in (caught.value.hint or "")
+
+
+@pytest.mark.parametrize(
+    ("code", "word"),
+    [
+        ("AccessControlListNotSupported", "acl"),
+        ("InvalidStorageClass", "storage_class"),
+        ("KMS.NotFoundException", "sse_kms_key_id"),
+    ],
+)
+async def test_a_setting_that_the_bucket_does_not_take_is_named(code: str, word: str) -> None:
+    async with bucket(always(xml(code), status="400 Bad Request")) as (remote, _):
+        with pytest.raises(InvalidArgument) as caught:
+            await remote.write("k", b"")
+    assert word in (caught.value.hint or "")
+
+
 async def test_an_archived_object_is_told_with_how_to_restore_it() -> None:
     script = always(xml("InvalidObjectState", "<StorageClass>GLACIER</StorageClass>"), status="403 Forbidden")
     async with bucket(script) as (remote, _):

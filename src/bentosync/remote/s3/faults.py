@@ -49,6 +49,13 @@ _MOVED = {
     "AuthorizationHeaderMalformed",
     "IllegalLocationConstraintException",
 }
+# What a bucket does not take of the remote's own settings, and which of them it is.
+_TERMS = {
+    "AccessControlListNotSupported": "leave out acl: this bucket's owner owns all that is in it",
+    "InvalidStorageClass": "correct storage_class: this store has no such class",
+    "InvalidEncryptionAlgorithmError": "correct sse: this store does not encrypt so",
+}
+_AUTHORIZED = re.compile(r"not authorized to perform: ([a-z0-9-]{1,32}:[A-Za-z]{1,64})", re.ASCII)
 _FULL = {"QuotaExceeded", "XMinioStorageFull", "InsufficientStorage"}
 _CODES_BY_STATUS = {
     401: "AccessDenied", 403: "AccessDenied", 404: "NoSuchKey", 408: "RequestTimeout", 409: "OperationAborted",
@@ -173,6 +180,9 @@ def error(found: Fault, scene: Scene) -> BentoMLException:
         return IntegrityError(f"{scene.what} is shorter than it should be ({told})")
     if code in _UNFIT:
         return InvalidArgument(f"{scene.host} cannot store {scene.what} ({told})")
+    if code in _TERMS or code.startswith("KMS."):
+        hint = _TERMS.get(code, "check sse_kms_key_id: key, region, and whether it is enabled")
+        return InvalidArgument(f"{scene.host} cannot store {scene.what} as the remote is set up ({told})", hint=hint)
     if code == "InvalidObjectState":
         return _archived(scene, told)
     if code == "InvalidRequest" and "server side encryption" in found.message.lower().replace("-", " "):
@@ -182,16 +192,19 @@ def error(found: Fault, scene: Scene) -> BentoMLException:
             hint="copy it onto itself with SSE-S3 or SSE-KMS, or push it again",
         )
     if status in (401, 403):
-        return _forbidden(scene, told)
+        return _forbidden(found, told, scene)
     return _other(found, told, scene)
 
 
-def _forbidden(scene: Scene, told: str) -> Forbidden:
-    permission = scene.api.permission
+def _forbidden(found: Fault, told: str, scene: Scene) -> Forbidden:
+    named = _AUTHORIZED.search(found.message)  # Amazon often says itself what lacks, which may be a KMS action.
+    permission = named[1] if named else scene.api.permission
     resource = f"arn:aws:s3:::{scene.bucket}" + (f"/{scene.key}" if scene.key else "")
+    if not permission.startswith("s3:"):
+        resource = "what the message names"
     refused = f"{scene.api.name} of {scene.what} in" if scene.key else f"{scene.api.name} on"
     hints = [f"grant {permission} on {resource}, or use other credentials"]
-    if scene.api.reads:
+    if scene.api.reads and permission == scene.api.permission:
         hints.append("if the object may not exist: who lacks s3:ListBucket on the bucket is told this instead")
     if scene.owner:
         hints.append(f"if the bucket does not belong to account {scene.owner}: correct expected_bucket_owner")

@@ -112,7 +112,7 @@ bool Connection::fill(std::span<std::uint8_t> destination) {
 
 bool Connection::land(std::span<std::uint8_t> unit, Landing landing) {
     const std::lock_guard lock(mutex_);
-    landed_ = 0;
+    landed_ = arrived_ = 0;
     if (refused()) {
         return true;
     }
@@ -130,6 +130,7 @@ bool Connection::begin_filling() {
         std::memcpy(destination_.data() + filled_, head_.data() + head_begin_, rest);
         head_begin_ += rest;
         filled_ += rest;
+        arrived_ += rest;
         if (filled_ < destination_.size()) {
             break;
         }
@@ -181,7 +182,7 @@ double Connection::silent_seconds() const noexcept { return static_cast<double>(
 void Connection::nudge() {
     const std::lock_guard lock(mutex_);
     if (phase_ == Phase::filling) {
-        arm(EPOLLIN | EPOLLOUT);
+        pour();
     }
 }
 
@@ -289,6 +290,7 @@ void Connection::pour() {
         }
         filled_ += progress.bytes;
         done += progress.bytes;
+        arrived_ += progress.bytes;
         moved();
         if (filled_ == destination_.size() && unit_done()) {
             return announce_(id_);

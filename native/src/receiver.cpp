@@ -41,12 +41,18 @@ void block_signals() noexcept {
 
 Announcements::Announcements() : fd_(checked(eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC))) {}
 
-Announcements::~Announcements() { ::close(fd_); }
+void Announcements::close() {
+    const std::lock_guard lock(mutex_);
+    if (fd_ >= 0) {
+        ::close(fd_);
+        fd_ = -1;
+    }
+}
 
 void Announcements::add(std::uint64_t id) {
     const std::lock_guard lock(mutex_);
     ended_.push_back(id);
-    if (ended_.size() == 1) {
+    if (ended_.size() == 1 && fd_ >= 0) {
         raise_flag(fd_);
     }
 }
@@ -54,7 +60,9 @@ void Announcements::add(std::uint64_t id) {
 std::vector<std::uint64_t> Announcements::take() {
     const std::lock_guard lock(mutex_);
     std::uint64_t count = 0;
-    [[maybe_unused]] const auto read = ::read(fd_, &count, sizeof count);
+    if (fd_ >= 0) {
+        [[maybe_unused]] const auto read = ::read(fd_, &count, sizeof count);
+    }
     return std::exchange(ended_, {});
 }
 
@@ -143,7 +151,7 @@ void Driver::stop() {
     epoll_fd_ = -1;
 }
 
-Receiver::Receiver(unsigned threads) : announcements_(std::make_shared<Announcements>()) {
+Receiver::Receiver(unsigned threads) : process_(getpid()), announcements_(std::make_shared<Announcements>()) {
     for (unsigned i = 0; i < std::max(1u, threads); ++i) {
         drivers_.push_back(std::make_unique<Driver>(announcements_));
     }
@@ -176,6 +184,9 @@ void Receiver::stop() {
     stopped_ = true;
     for (const auto& driver : drivers_) {
         driver->stop();
+    }
+    if (getpid() == process_) {
+        announcements_->close();
     }
 }
 

@@ -102,6 +102,7 @@ void bind_receiver(nb::module_& module) {
         .def("land", &LentConnection::land, nb::arg("unit"), nb::kw_only(), nb::arg("fd"), nb::arg("offset"),
              nb::arg("bytes"), nb::arg("digests"))
         .def("landed", [](const LentConnection& self) { return (*self).landed(); })
+        .def("arrived", [](const LentConnection& self) { return (*self).arrived(); })
         .def("settle", &LentConnection::settle)
         .def("take_head", &LentConnection::take_head)
         .def("surplus", [](const LentConnection& self) { return (*self).surplus(); })

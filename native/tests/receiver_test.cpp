@@ -20,6 +20,7 @@
 #include <vector>
 
 #include "bentosync/receiver.hpp"
+#include "bentosync/xxh3.hpp"
 
 namespace {
 
@@ -183,6 +184,55 @@ void whole_bodies(Client& client) {
     }
 }
 
+std::vector<std::uint8_t> digests_of(std::size_t begin, std::size_t size) {
+    std::vector<std::uint8_t> digests;
+    for (std::size_t at = 0; at < size; at += unit_bytes) {
+        Memory unit(std::min(unit_bytes, size - at));
+        for (std::size_t i = 0; i < unit.size(); ++i) {
+            unit[i] = pattern(begin + at + i);
+        }
+        const std::uint64_t digest = bentosync::xxh3_64(unit);
+        for (int shift = 56; shift >= 0; shift -= 8) {
+            digests.push_back(static_cast<std::uint8_t>(digest >> shift));
+        }
+    }
+    return digests;
+}
+
+void landings(Client& client) {
+    std::FILE* const file = std::tmpfile();
+    const int fd = ::fileno(file);
+    constexpr std::size_t size = 5 * unit_bytes + 12'345, at = 777;
+    Memory unit(unit_bytes);
+    for (const std::size_t wrong : {size_t{6}, std::size_t{0}, std::size_t{3}, std::size_t{5}}) {
+        const auto connection = client.connected();
+        client.ask(*connection, size);
+        auto digests = digests_of(0, size);
+        if (wrong < 6) {
+            digests[8 * wrong + 7] ^= 1;
+        }
+        const bool at_once = connection->land(unit, {fd, at, size, digests});
+        const auto outcome = at_once ? connection->settle() : client.wait(*connection);
+        const std::size_t good = std::min(size, wrong * unit_bytes);
+        require(outcome.fault.kind == Fault::none, "a landing has no fault");
+        require(connection->landed() == good, "all before the wrong unit has landed");
+        require(outcome.bytes == std::min(unit_bytes, size - good), "the wrong unit is handed over whole");
+        Memory written(good);
+        require(good == 0 || ::pread(fd, written.data(), good, at) == static_cast<ssize_t>(good), "it can be read");
+        require(is_pattern(written, 0), "the file has the right bytes");
+        require(::ftruncate(fd, 0) == 0, "truncate");
+        connection->abort();
+    }
+    const auto connection = client.connected();
+    client.ask(*connection, endless);
+    auto memory = std::make_unique<Memory>(unit_bytes);
+    connection->land(*memory, {fd, 0, 8 * unit_bytes, digests_of(0, 8 * unit_bytes)});
+    std::this_thread::sleep_for(std::chrono::milliseconds(3));
+    connection->abort();
+    memory.reset();
+    std::fclose(file);
+}
+
 // The memory is freed the moment `abort` has returned, while the server keeps sending: the sanitizer sees a late write.
 void losers(Client& client) {
     for (int i = 0; i < 30; ++i) {
@@ -260,6 +310,7 @@ int main(int count, char** arguments) {
     }
     Client client{.port = port, .trust = trust, .ended = {}};
     whole_bodies(client);
+    landings(client);
     losers(client);
     a_loser_that_keeps_sending(client);
     stop_in_the_middle(port, trust);

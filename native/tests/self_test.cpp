@@ -5,6 +5,7 @@
 
 #include "bentosync/crc64nvme.hpp"
 #include "bentosync/gf2.hpp"
+#include "bentosync/xxh3.hpp"
 
 namespace {
 
@@ -26,9 +27,31 @@ void require(bool holds, const bentosync::Crc64Nvme& way, std::size_t offset, st
     }
 }
 
+// Every way against the plain one, which tests/native/test_xxh3.py holds against the reference.
+void all_xxh3() {
+    for (std::size_t size = bentosync::xxh3_bytes_min; size < 3300; ++size) {
+        for (std::size_t offset : {0, 1, 63}) {
+            const auto block = std::make_unique<std::uint8_t[]>(offset + size);
+            for (std::size_t i = 0; i < offset + size; ++i) {
+                block[i] = static_cast<std::uint8_t>((i * 0x9E3779B1u) >> 13);
+            }
+            const std::span<const std::uint8_t> data(block.get() + offset, size);
+            const auto wanted = bentosync::xxh3_ways().back().digest(data);
+            for (const auto& way : bentosync::xxh3_ways()) {
+                if (way.available() && way.digest(data) != wanted) {
+                    std::fprintf(stderr, "%s differs: offset %zu, size %zu\n", way.name.data(), offset, size);
+                    std::exit(1);
+                }
+            }
+        }
+    }
+    std::printf("xxh3 ok\n");
+}
+
 }  // namespace
 
 int main() {
+    all_xxh3();
     for (const auto& way : bentosync::crc64nvme_ways()) {
         if (!way.available()) {
             continue;

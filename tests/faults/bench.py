@@ -34,7 +34,7 @@ from bentosync.errors import BentoMLException
 from bentosync.manifest import decode
 from bentosync.remote import keys
 from bentosync.remote.retrying import Clock
-from bentosync.settings import RemoteSettings, Settings, TransferSettings
+from bentosync.settings import NativeMode, RemoteSettings, Settings, TransferSettings
 from bentosync.store.store import Store
 from bentosync.sync import pull as pulling
 from bentosync.sync import push as pushing
@@ -109,6 +109,7 @@ class Bench:
     clock: Clock | None = None
     endpoint_url: str | None = None
     ca_bundle: str | None = None
+    native: NativeMode = "auto"
     orphans: int = 0
 
     # --- trials -------------------------------------------------------------------------------------------------------
@@ -208,7 +209,7 @@ class Bench:
         """What the publisher or a consumer is configured with."""
         return settings(
             self.publisher if home == "publisher" else self.root / home, self.endpoint_url or self.server.url,
-            transfer=self.transfer, ca_bundle=self.ca_bundle,
+            transfer=self.transfer, ca_bundle=self.ca_bundle, native=self.native,
         )  # fmt: skip
 
     # --- the oracle ---------------------------------------------------------------------------------------------------
@@ -276,12 +277,19 @@ def settings(
     transfer: TransferSettings = TRANSFER,
     ca_bundle: str | None = None,
     cache_dir: Path | None = None,
+    native: NativeMode = "auto",
 ) -> Settings:
     """A store at `home` and the fault server as its only remote. `cache_dir` remembers that it honours conditions."""
     url = f"s3://{BUCKET}/{quote(PREFIX)}"
     remote = RemoteSettings(url, name="r", endpoint_url=endpoint_url, region=KEYS.region, ca_bundle=ca_bundle)
     return Settings(
-        home=home, remotes={"r": remote}, default_remote="r", transfer=transfer, lock_seconds=20.0, cache_dir=cache_dir
+        home=home,
+        remotes={"r": remote},
+        default_remote="r",
+        transfer=transfer,
+        lock_seconds=20.0,
+        cache_dir=cache_dir,
+        native=native,
     )
 
 

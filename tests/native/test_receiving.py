@@ -46,8 +46,8 @@ print("bentosync.wire.native" in sys.modules)
 
 
 @pytest.mark.skipif(receiving.openssl_version() is None, reason="no core that receives")
-@pytest.mark.parametrize(("mode", "chosen"), [("off", False), ("auto", False), ("on", True)])
-def test_the_core_receives_only_where_it_is_asked_for(mode: str, chosen: bool) -> None:
+@pytest.mark.parametrize(("mode", "chosen"), [("off", False), ("auto", True), ("on", True)])
+def test_the_core_receives_unless_it_is_switched_off(mode: str, chosen: bool) -> None:
     script = f"""
 import sys
 from bentosync.remote.open import open_remote

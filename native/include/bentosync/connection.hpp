@@ -61,7 +61,8 @@ public:
     // The same, through `unit` into a file. It also ends with a unit that is not what it should be, or cannot be
     // written: that one is then in the caller's memory, whole, and its to judge.
     bool land(std::span<std::uint8_t> unit, Landing landing);
-    std::size_t landed() const noexcept { return landed_; }  // bytes proven and written since `land`
+    std::size_t landed() const noexcept { return landed_; }    // bytes proven and written since `land`
+    std::size_t arrived() const noexcept { return arrived_; }  // those, and what has come of the next unit
     Outcome settle();                                        // how the last operation ended
 
     std::string take_head();  // the head that has come, without the empty line; what follows it stays here
@@ -70,7 +71,7 @@ public:
     bool park();       // rest until the next `ask`; false, and no use any more, if there are bytes nobody asked for
     bool is_parked();  // false as soon as the other side has closed it, or has said something unasked
     double silent_seconds() const noexcept;  // since a byte moved or an operation began
-    void nudge();      // look for bytes now, however few there are
+    void nudge();      // take what bytes have come, however few; a body only
 
     void abort();  // close the socket now; idempotent
     void step();   // the receiver's thread: go on as far as the socket lets
@@ -116,7 +117,7 @@ private:
     std::size_t filled_ = 0;
     std::optional<Landing> landing_;
     std::span<std::uint8_t> unit_;
-    std::atomic<std::size_t> landed_{0};
+    std::atomic<std::size_t> landed_{0}, arrived_{0};
     std::size_t expected_ = 1;
     Outcome outcome_;
 };

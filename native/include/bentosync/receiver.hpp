@@ -20,16 +20,17 @@ namespace bentosync {
 class Announcements {
 public:
     Announcements();
-    ~Announcements();
+    ~Announcements() { close(); }
     Announcements(const Announcements&) = delete;
     Announcements& operator=(const Announcements&) = delete;
 
     int fd() const noexcept { return fd_; }
     void add(std::uint64_t id);
     std::vector<std::uint64_t> take();
+    void close();  // tell no more
 
 private:
-    int fd_;
+    std::atomic<int> fd_;
     std::mutex mutex_;
     std::vector<std::uint64_t> ended_;
 };
@@ -75,7 +76,7 @@ public:
     std::shared_ptr<Connection> adopt(int fd, std::shared_ptr<const Trust> trust, const std::string& host,
                                       bool host_is_address);
 
-    // Ends the threads, and closes every connection. Idempotent; in a forked child it does nothing.
+    // Ends the threads, closes every connection and `fd`. Idempotent; in a forked child it does nothing.
     void stop();
 
     // Ends the threads and nothing else: for the end of a process, where others may still wait for an operation, and
@@ -83,6 +84,7 @@ public:
     void halt();
 
 private:
+    const pid_t process_;
     const std::shared_ptr<Announcements> announcements_;
     std::vector<std::unique_ptr<Driver>> drivers_;
     std::atomic<std::uint64_t> last_id_{0};

@@ -72,7 +72,7 @@ class Connection:
         """How long ago the last byte moved, or the operation began."""
 
     def nudge(self) -> None:
-        """Look for bytes now. Without it the thread waits until there are enough to be worth it."""
+        """Take in what has come of a body. Without it the thread waits until there is enough to be worth it."""
 
     def abort(self) -> None:
         """Close the socket. When this returns nothing touches a lent buffer any more; it waits for a step at most."""

@@ -26,8 +26,6 @@ from bentosync.wire.faults import translate
 from bentosync.wire.landing import Landing, LandingSink
 
 _INTERIM_MAX = 100
-# How long the core may take to look for the few bytes of a slow server before that server counts as silent.
-_NUDGE_SECONDS = 0.02
 # How often a sink hears of what has landed before all has. Who watches it takes silence for a stream that is stuck.
 _TELL_SECONDS = 0.05
 
@@ -266,21 +264,21 @@ class _Watchdog:
         self._waiter = waiter
         self._stall_seconds = stall_seconds
         self._host = host
-        self._nudged = False
         self._timer = asyncio.get_running_loop().call_later(stall_seconds, self._look)
 
     def cancel(self) -> None:
         self._timer.cancel()
 
     def _look(self) -> None:
-        left = self._stall_seconds - self._connection.silent_seconds()
-        if left > 0:
-            self._nudged = False
-        elif not self._nudged:
-            self._nudged = True
+        left = self._left()
+        if left <= 0:
             self._connection.nudge()
-            left = _NUDGE_SECONDS
-        elif not self._waiter.done():
-            self._waiter.set_exception(translate(TimeoutError(), self._host))
+            left = self._left()
+        if left <= 0:
+            if not self._waiter.done():
+                self._waiter.set_exception(translate(TimeoutError(), self._host))
             return
         self._timer = self._waiter.get_loop().call_later(left, self._look)
+
+    def _left(self) -> float:
+        return self._stall_seconds - self._connection.silent_seconds()

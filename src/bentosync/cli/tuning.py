@@ -13,7 +13,6 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
-from importlib import metadata
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -106,6 +105,8 @@ def stats_file(session: Session, command: str, target: str | None = None) -> Ite
 def _write(
     path: Path, command: str, finished: Sequence[Finished], failures: Sequence[tuple[str, Exception]], seconds: float
 ) -> None:
+    from importlib import metadata  # 10 ms, wanted only where a file is written
+
     document = {
         "v": _VERSION,
         "bentosync": metadata.version("bentosync"),

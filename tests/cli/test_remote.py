@@ -12,7 +12,6 @@ import pytest
 
 from bentosync.settings import load
 from tests.cli.conftest import Invoke, World
-from tests.remote.s3.test_policies import POLICIES
 from tests.servers.faulty.actions import Answer, Unconditional
 from tests.servers.faulty.policy import Policy
 from tests.servers.faulty.server import BUCKET, FaultyS3
@@ -96,7 +95,7 @@ def test_what_a_policy_is_for_will_work_and_nothing_is_promised_besides(
     world.model("m:v1")
     assert invoke("push", "m:v1").exit_code == 0
     before = server.bucket.snapshot()
-    server.policy = Policy.load(POLICIES / f"{policy}.json", bucket=BUCKET, prefix="p")
+    server.policy = Policy.load(policy, bucket=BUCKET, prefix="p")
     result = invoke("remote", "test", "lab")
     assert result.exit_code == status
     found = rows(result.stdout)
@@ -104,6 +103,13 @@ def test_what_a_policy_is_for_will_work_and_nothing_is_promised_besides(
     if policy == "pull":  # S3 says the same about what is not there and what must not be read
         assert found["pull"] == "cannot be told"
     assert server.bucket.objects == before.objects
+
+
+def test_a_doctor_does_not_call_an_identity_ill_that_may_only_pull(invoke: Invoke, server: FaultyS3) -> None:
+    server.policy = Policy.load("pull", bucket=BUCKET, prefix="p")
+    line = next(line for line in invoke("doctor").stdout.splitlines() if "lab:" in line)
+    assert line.startswith("ok")
+    assert "bentosync remote test lab" in line
 
 
 def test_a_probe_that_cannot_be_deleted_is_named(invoke: Invoke, server: FaultyS3) -> None:

@@ -32,7 +32,6 @@ from tests.servers.faulty.signature import Keys
 from tests.servers.identities import user
 from tests.servers.s3 import S3Server
 
-POLICIES = Path(__file__).parents[3] / "docs/how-to/policies"
 PREFIX = "prod/models"
 KEYS = Keys("AKIDPOLICY", "policy/secret+key")
 NAMES = ["pull", "list", "push", "delete", "gc"]
@@ -40,7 +39,7 @@ MIB = 1 << 20
 
 
 def load(name: str) -> Policy:
-    return Policy.load(POLICIES / f"{name}.json", bucket=BUCKET, prefix=PREFIX)
+    return Policy.load(name, bucket=BUCKET, prefix=PREFIX)
 
 
 GRANTS = [(name, grant) for name in NAMES for grant in load(name).grants]
@@ -196,7 +195,7 @@ def test_seaweedfs_agrees_that_a_policy_is_enough_and_that_a_part_of_it_is_not(
     place = Place(tmp_path, seaweed.endpoint_url, prefix=f"policy-{secrets.token_hex(4)}/{name}")
 
     def policy_of(name: str) -> Policy:
-        return Policy.load(POLICIES / f"{name}.json", bucket=BUCKET, prefix=place.prefix)
+        return Policy.load(name, bucket=BUCKET, prefix=place.prefix)
 
     @contextlib.contextmanager
     def acting(policy: Policy) -> Iterator[None]:

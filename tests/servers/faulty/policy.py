@@ -1,6 +1,6 @@
 """IAM policies as Amazon evaluates them, as far as ours go: allow-lists of actions and resources, one condition.
 
-    server.policy = Policy.load(path, bucket=BUCKET, prefix="p")
+    server.policy = Policy.load("pull", bucket=BUCKET, prefix="p")
     ...
     assert server.policy.used == set(server.policy.grants)           # nothing in it was superfluous
 
@@ -19,6 +19,8 @@ from typing import Any, NamedTuple
 
 from tests.servers.faulty.call import Call
 from tests.servers.faulty.objects import Bucket
+
+FOLDER = Path(__file__).parents[3] / "docs/how-to/policies"
 
 ACTIONS = {
     "GetObject": "s3:GetObject", "HeadObject": "s3:GetObject", "PutObject": "s3:PutObject",
@@ -46,9 +48,11 @@ class Policy:
     used: set[Grant] = field(default_factory=set)
 
     @classmethod
-    def load(cls, path: Path, *, bucket: str, prefix: str) -> Policy:
-        """The policy in a file of docs/how-to/policies, for one bucket and prefix."""
-        return cls(json.loads(path.read_text().replace("BUCKET", bucket).replace("PREFIX", prefix)))
+    def load(cls, name: str, *, bucket: str, prefix: str) -> Policy:
+        """The policy that docs/how-to/permissions.md gives for one command, for one bucket and prefix."""
+        return cls(
+            json.loads((FOLDER / f"{name}.json").read_text().replace("BUCKET", bucket).replace("PREFIX", prefix))
+        )
 
     @property
     def grants(self) -> list[Grant]:

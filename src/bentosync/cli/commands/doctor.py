@@ -109,6 +109,7 @@ def _torch(session: Session) -> Iterator[Finding]:
 def _remotes(session: Session) -> Iterator[Finding]:
     from bentosync.cli.probe import known, reach
     from bentosync.cli.running import run
+    from bentosync.remote.contract import Forbidden
 
     remotes = session.settings.remotes
 
@@ -122,6 +123,9 @@ def _remotes(session: Session) -> Iterator[Finding]:
         how = "".join(f", {label} {value}" for label, value in facts)
         try:
             run(reach(remote, session.settings), session.interrupted)
+        except Forbidden:
+            refused = f"reachable, listing is refused; what is not: bentosync remote test {name}"
+            yield Finding("remote", f"{name}: {remote.url}{how}: {refused}", ok=True)
         except Exception as error:
             failure = exits.diagnose(error)
             yield Finding("remote", f"{name}: {remote.url}{how}: {failure.code}: {failure.message}", ok=False)

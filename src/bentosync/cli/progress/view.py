@@ -62,7 +62,8 @@ def remark(event: events.Event) -> str | None:
     """What a person should read besides the progress itself, or None."""
     match event:
         case events.Warned(message=message, hint=hint):
-            return f"warning: {message}" + (f"\n  try: {hint}" if hint else "")
+            lines = hint.replace("\n", "\n       ") if hint else None
+            return f"warning: {message}" + (f"\n  try: {lines}" if lines else "")
         case events.Waiting(tag=tag, what=what):
             return f"Waiting for another process that works on {tag} ({what})"
         case events.Retried(what=what, reason=reason, attempt=attempt, delay_seconds=delay):

@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from functools import partial
 
-from bentosync.errors import AuthError
+from bentosync.errors import AuthError, UnknownHost
 from bentosync.events import Observer, ignore
 from bentosync.remote.contract import Access
 from bentosync.remote.s3 import address, faults
@@ -31,6 +31,11 @@ from bentosync.wire.exchange import Body, Reply, Request, Wire
 # Over plain http the payload hash is the body's only protection. Above this the hash costs more than the transfer,
 # and the checksum header is signed with the rest.
 _HASHED_BYTES_MAX = 1 << 20
+
+_NOT_AMAZON = (
+    "check region and network; a bucket of another store needs its endpoint: "
+    "bentosync remote add NAME s3://bucket/prefix --endpoint-url URL"
+)
 
 Send = Callable[[Request], Awaitable[Reply]]
 
@@ -93,7 +98,12 @@ class Client:
         cured: set[str] = set()
         while True:
             request, credentials = await self._signed(operation)
-            reply = await send(request)
+            try:
+                reply = await send(request)
+            except UnknownHost as error:
+                if self._address is not None and self._address.amazon:
+                    error.hint = _NOT_AMAZON
+                raise
             self._last = (reply.headers.get("date", ""), self._time())
             if 200 <= reply.status < 300:
                 return reply

@@ -75,6 +75,7 @@ async def push(
     remote: str | None = None,
     force: bool = False,
     as_is: bool = False,
+    resend: bool = False,
     aliases: Sequence[str] = (),
     single_writer: bool | None = None,
     settings: Settings | None = None,
@@ -87,6 +88,7 @@ async def push(
         remote: A configured remote's name, or a URL; None for the default remote.
         force: Replace other content under the same name, if the local files are what they were when they were recorded.
         as_is: With `force`, replace it even by files that changed since.
+        resend: Send every file again although the remote has the same version: its bytes were found damaged.
         aliases: Names that are to mean this version from now on, as in `m@prod`.
         single_writer: Go on although the remote ignores conditional writes.
         settings: Everything from environment and config files, if not to be read now.
@@ -115,6 +117,7 @@ async def push(
             watch=watch,
             force=force,
             as_is=as_is,
+            resend=resend,
             single_writer=chosen.single_writer if single_writer is None else single_writer,
         )
         for alias in aliases:

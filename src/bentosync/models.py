@@ -154,11 +154,14 @@ def push(
     force: bool = False,
     remote: str | None = None,
     as_is: bool = False,
+    resend: bool = False,
     single_writer: bool | None = None,
     on_event: Observer = ignore,
 ) -> Finished:
     """Publish a version on a remote: the blocking twin of `bentosync.aio.push`, callable inside a running loop too."""
-    pushing = aio.push(tag, force=force, as_is=as_is, remote=remote, single_writer=single_writer, on_event=on_event)
+    pushing = aio.push(
+        tag, force=force, as_is=as_is, resend=resend, remote=remote, single_writer=single_writer, on_event=on_event
+    )
     return wait(pushing)
 
 

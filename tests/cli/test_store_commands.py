@@ -40,7 +40,8 @@ def test_list_of_a_name_a_tag_and_what_is_missing(invoke: Invoke, world: World) 
 def test_list_json_has_bentomls_keys_and_ours(invoke: Invoke, world: World) -> None:
     world.model()
     (entry,) = json.loads(invoke("list", "--json").stdout)
-    assert list(entry) == ["tag", "module", "size", "creation_time", "size_bytes", "created", "digest", "labels"]
+    assert list(entry) == ["tag", "module", "size", "creation_time", "size_bytes", "created", "digest", "labels",
+                           "partial"]  # fmt: skip
     assert entry["size_bytes"] == world.store.get("m:v1").file_size
     assert entry["digest"] == world.store.describe(world.store.get("m:v1")).pin
     assert entry["labels"] == {"stage": "dev"}

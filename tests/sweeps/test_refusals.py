@@ -19,7 +19,7 @@ from tests.tally import LONG, Count
 
 POINTS_MIN = 3000
 EVERYWHERE = (errno.ENOSPC, errno.EIO, errno.EROFS)
-SAMPLED = ((Mode.FAIL, errno.EDQUOT, 24), (Mode.FAIL_ON, errno.ENOSPC, 6), (Mode.FAIL_ON, errno.EROFS, 6))
+SAMPLED = ((Mode.FAIL, errno.EDQUOT, 8), (Mode.FAIL_ON, errno.ENOSPC, 6), (Mode.FAIL_ON, errno.EROFS, 6))
 RESUMED_POINTS = 6
 """Of an operation that goes on after a death: its calls are those of the first run."""
 pytestmark = pytest.mark.timeout(300 * LONG)

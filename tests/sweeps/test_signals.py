@@ -13,7 +13,7 @@ from tests.sweeps.shim import Mode
 from tests.sweeps.worker import Task
 from tests.tally import LONG, Count
 
-POINTS = 6
+POINTS = 4
 """Of one operation and signal; what the signal finds the process doing differs little from call to call."""
 COMMANDS = [name for name, work in OPERATIONS.items() if work.command and work.exchanges and not work.resumed]
 pytestmark = pytest.mark.timeout(300 * LONG)

@@ -72,6 +72,8 @@ class Worker:
         self._warm(root / "warm")
         self._prepared: tuple[str, int] | None = None
         self._before = self._after = Look({})
+        self._damaged: frozenset[str] = frozenset()
+        self._left: object = None
         self._calls = 0
         self._stopped_seconds_max = 0.0
 
@@ -115,7 +117,8 @@ class Worker:
         self._live.mkdir()
         done = self.fork(lambda: work.prepare(scene_in(self._live)))
         assert done.status == 0 and not done.killed, done
-        self._before = look_at(self._live)
+        self._damaged = work.damaged
+        self._before = self._look()
         if work.resumed:
             self._live.rename(self._template)
             calls = self._undisturbed(work)
@@ -131,9 +134,13 @@ class Worker:
         self._copy()
         done = self.fork(lambda: work.run(scene_in(self._live)), Mode.COUNT, exchanges=work.exchanges)
         assert done.status == 0 and not done.killed, done
-        self._after = look_at(self._live)
+        self._after, self._left = look_at(self._live), work.beside(scene_in(self._live))
         shutil.rmtree(self._live)
         return self._shim.calls
+
+    def _look(self) -> Look:
+        """What is there, in the middle of things."""
+        return look_at(self._live, damaged=self._damaged)
 
     def _copy(self) -> None:
         shutil.rmtree(self._live, ignore_errors=True)
@@ -153,17 +160,20 @@ class Worker:
         final = look_at(self._live)
         if final != self._after:
             raise Broken(f"the same command again leaves {final}, not {self._after}")
+        if (left := work.beside(scene_in(self._live))) != self._left:
+            raise Broken(f"the same command again leaves {left}, not {self._left}")
         if oracle.outside(self._canary) != canary:
             raise Broken("something outside was touched")
         return disturbed
 
     def _versions_are_done(self) -> bool:
-        return look_at(self._live).versions == self._after.versions
+        return self._look().versions == self._after.versions
 
     def _disturb(self, work: Operation, task: Task, nth: int) -> bool:
         ended = self.fork(lambda: work.run(scene_in(self._live)), task.mode, nth, task.number, exchanges=work.exchanges)
         fired, unsynced = self._shim.fired > 0, self._shim.unsynced
-        now = look_at(self._live)
+        now = self._look()
+        work.beside(scene_in(self._live))
         oracle.allow(now, self._before, self._after)
         if task.mode in (Mode.FAIL, Mode.FAIL_ON):
             self._is_right_refusal(ended, task.number, now)
@@ -198,7 +208,8 @@ class Worker:
             return False
         self._stopped_seconds_max = max(took, self._stopped_seconds_max)
         said = (self._live.parent / "said").read_text()
-        now = look_at(self._live)
+        now = self._look()
+        work.beside(scene_in(self._live))
         oracle.allow(now, self._before, self._after)
         if status != 128 + signum and not (status == 0 and now.versions == self._after.versions):
             raise Broken(f"stopped by signal {signum} it ended with {status}: {said}")

@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING, Any
 from bentosync.cli import amounts
 from bentosync.store.model import Model
 from bentosync.store.store import Store
-from bentosync.tag import Tag
+from bentosync.tag import LATEST, Tag
 
 if TYPE_CHECKING:
+    from bentosync.store.unfinished import Unfinished
     from bentosync.sync.heads import Head
 
 
@@ -25,6 +26,17 @@ class Row:
     size_bytes: int
     created: datetime
     labels: dict[str, str]
+    partial: Unfinished | None = None
+    """Set if only a part of it is here, so that it is no version of the store yet."""
+
+    @property
+    def state(self) -> str:
+        """What a list says about a version that is not whole."""
+        if self.partial is None:
+            return ""
+        some = self.partial.files
+        of = f"{amounts.plural(some, 'file')} of {self.partial.card.files}, " if some is not None else ""
+        return f"{'being pulled' if self.partial.pulling else 'partial'}: {of}{self.partial.percent}%"
 
     def cells(self) -> tuple[str, str, str, str]:
         """Tag, module, size and local time, as BentoML prints them."""
@@ -41,7 +53,30 @@ class Row:
             "created": self.created.isoformat(),
             "digest": digest,
             "labels": self.labels,
+            "partial": self._partial(),
         }
+
+    def _partial(self) -> dict[str, Any] | None:
+        found = self.partial
+        if found is None:
+            return None
+        return {"have_bytes": found.have_bytes, "files": found.files, "pulling": found.pulling}
+
+
+def partial_rows(store: Store, target: str | None = None) -> list[Row]:
+    """The versions of which only a part is here; of `target` only, if it names a model or a version."""
+    unfinished = store.unfinished()
+    if not unfinished:
+        return []
+    from bentosync.sync.heads import instant
+
+    wanted = None if target is None else Tag.from_str(target)
+    return [
+        Row(str(found.tag), found.card.module, found.card.size, instant(found.card.created),
+            dict(found.card.labels), found)
+        for found in unfinished
+        if wanted is None or (found.tag.name == wanted.name and wanted.version in (None, LATEST, found.tag.version))
+    ]  # fmt: skip
 
 
 def rows(store: Store, target: str | None = None) -> list[Row]:

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from bentosync.store.locks import Locks
     from bentosync.store.proof import Damage, Progress, Strength
     from bentosync.store.record import Origin, Record, Stamp, Vouched
+    from bentosync.store.unfinished import Unfinished
     from bentosync.store.upkeep import Leftover, Upkeep
     from bentosync.store.writer import Writer
 
@@ -151,6 +152,20 @@ class Store:
     def summaries(self, name: str | None = None) -> Sequence[Summary]:
         """What a list shows, sorted by tag; fast for thousands of versions. Damaged ones are skipped with a warning."""
         return [*self._catalog.summaries(name)]
+
+    def unfinished(self) -> Sequence[Unfinished]:
+        """Versions of which only a part is here: pulls under way, cut off, or of some files."""
+        if not self.layout.partials.is_dir() or not any(self.layout.partials.iterdir()):
+            return []
+        from bentosync.store.unfinished import unfinished
+
+        return [found for found in unfinished(self.layout) if not self._has(found)]
+
+    def _has(self, found: Unfinished) -> bool:
+        """Whether the version is here after all; then its partial is a leftover."""
+        record = self.record(found.tag)
+        here = record is not None and record.manifest.digest == found.digest
+        return here and self.layout.version_dir(found.tag).is_dir()
 
     # --- writing ------------------------------------------------------------------------------------------------------
 

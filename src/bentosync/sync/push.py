@@ -42,12 +42,13 @@ async def push(
     watch: Watch,
     force: bool = False,
     as_is: bool = False,
+    resend: bool = False,
     single_writer: bool = False,
 ) -> Finished:
     """Publish a local version on `remote`.
 
     With `force` it replaces other content there, if its own files are what they were when they were recorded, or
-    `as_is` says that the changes are meant.
+    `as_is` says that the changes are meant. With `resend` nothing on the remote is trusted: every file is sent again.
 
     Raises:
         Conflict: The remote holds other content under that name and `force` is not set, or another push won.
@@ -60,7 +61,7 @@ async def push(
     async with turn(store, model.tag, seconds=settings.lock_seconds, observer=watch):
         try:
             job = _Push(store, remote, model, settings, watch)
-            return await job.run(force=force, as_is=as_is, single_writer=single_writer)
+            return await job.run(force=force, as_is=as_is, resend=resend, single_writer=single_writer)
         except OSError as error:
             raise from_os_error(error, f"pushing {model.tag}") from error
 
@@ -78,15 +79,16 @@ class _Push:
         self._watch = watch
         self._publication = Publication(remote, model.tag, self._taken)
 
-    async def run(self, *, force: bool, as_is: bool, single_writer: bool) -> Finished:
+    async def run(self, *, force: bool, as_is: bool, resend: bool, single_writer: bool) -> Finished:
         self._watch.phase(str(self._tag), "check")
         standing = await self._publication.standing(force=force)
         existing = standing.version if standing else None
-        if existing is not None and await self._is_current(existing):
+        current = existing is not None and await self._is_current(existing)
+        if existing is not None and current and not resend:
             if await self._is_whole(existing):
                 return await self._up_to_date(existing)
             self._watch(Warned(f"{self._tag} on {self._url} lacks some of its files: they are sent again"))
-        elif existing is not None and not force:
+        elif existing is not None and not current and not force:
             raise self._taken(existing)
         elif standing is not None and not as_is:
             there = existing.manifest.pin if existing else "the broken manifest"

@@ -20,6 +20,8 @@ PUSHED = 'Successfully pushed model "{tag}"'
 @click.option("-f", "--force", is_flag=True, help="Replace other content under the same tag on the remote.")
 @click.option("--as-is", is_flag=True,
               help="With --force: replace it even by files that changed since they were recorded.")  # fmt: skip
+@click.option("--resend", is_flag=True,
+              help="Send every file again although the remote has it: its bytes were found damaged.")  # fmt: skip
 @click.option("--alias", "aliases", metavar="NAME", multiple=True,
               help="Let this name mean the version from now on, as in m@prod.")  # fmt: skip
 @click.option("--single-writer", is_flag=True, default=None,
@@ -28,7 +30,7 @@ PUSHED = 'Successfully pushed model "{tag}"'
 @transfer_options
 @pass_session
 def push(
-    session: Session, models: tuple[str, ...], force: bool, as_is: bool, aliases: tuple[str, ...],
+    session: Session, models: tuple[str, ...], force: bool, as_is: bool, resend: bool, aliases: tuple[str, ...],
     single_writer: bool | None, dry_run: bool,
 ) -> None:  # fmt: skip
     """Send models from the local store to a remote.
@@ -39,7 +41,8 @@ def push(
     if dry_run:
         each(session, models, lambda model: _plan(session, model, force=force, as_is=as_is))
         return
-    how: dict[str, Any] = {"force": force, "as_is": as_is, "aliases": aliases, "single_writer": single_writer}
+    how: dict[str, Any] = {"force": force, "as_is": as_is, "resend": resend, "aliases": aliases,
+                           "single_writer": single_writer}  # fmt: skip
     with stats_file(session, "push", models[0]):
         each(session, models, lambda model: push_one(session, model, **how))
 

@@ -169,11 +169,21 @@ def helpers(side, library, exceptions, group, home, cwd):
         status, out = raw(*words, input=input)
         return [status == 0, [" ".join(line.split()) for line in out.rstrip().splitlines()]]
 
-    def raw(*words, input=None, columns="200"):
+    def invoked(*words, input=None, columns="200"):
         from click.testing import CliRunner
 
-        done = CliRunner(env={"COLUMNS": columns}).invoke(group, ["models", *words], input=input)
+        return CliRunner(env={"COLUMNS": columns}).invoke(group, ["models", *words], input=input)
+
+    def raw(*words, **how):
+        """Exit status and stdout as they are."""
+        done = invoked(*words, **how)
         return [done.exit_code, done.stdout]
+
+    def said(*words):
+        """What a command that fails says, without the words that each side puts before and after it."""
+        told = invoked(*words).stderr
+        start = re.search(r"^(Error: (\[models\] `\w+` failed: )?|error\[[A-Z-]+\]: )", told, re.MULTILINE)
+        return told[start.end() :].partition("\n  try: ")[0].rstrip()
 
     def members(path):
         """The files and empty folders that an archive holds, with BentoML's leading `./` taken off."""
@@ -211,7 +221,7 @@ def helpers(side, library, exceptions, group, home, cwd):
         path.mkdir(parents=True)
         (path / "bento.yaml").write_text(BENTO.format(name=name, version=version, model=model))
 
-    tools = (create, cli, raw, members, accepts, raised, folder, bento)
+    tools = (create, cli, raw, said, members, accepts, raised, folder, bento)
     return {tool.__name__: tool for tool in tools} | {
         "models": models, "Tag": library.Tag, "Model": library.Model, "exceptions": exceptions,
         "home": home, "cwd": cwd, "os": os, "re": re, "json": json, "datetime": datetime, "Path": Path,

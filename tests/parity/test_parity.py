@@ -5,7 +5,9 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -21,9 +23,17 @@ ROOT = Path(__file__).parents[2]
 ASKED = [(section, each) for section, behaviours in SECTIONS.items() for each in behaviours]
 
 
+@dataclass(frozen=True)
+class Answers:
+    """What BentoML and bentosync answered, and what they left in the store, in the order of the questions."""
+
+    pairs: list[tuple[Any, Any]]
+    seconds: float
+
+
 @pytest.fixture(scope="module")
-def answers(tmp_path_factory: pytest.TempPathFactory) -> list[tuple[Any, Any]]:
-    """What each side answered, and what it left in the store."""
+def answers(tmp_path_factory: pytest.TempPathFactory) -> Answers:
+    began = time.monotonic()
     base = tmp_path_factory.mktemp("parity")
     prepare(base / "home")
     request = json.dumps({"base": str(base), "asked": [each.ask for _, each in ASKED]})
@@ -39,7 +49,7 @@ def answers(tmp_path_factory: pytest.TempPathFactory) -> list[tuple[Any, Any]]:
         out, err = side.communicate(request, timeout=100)
         assert side.returncode == 0, err[-3000:]
         found.append(json.loads(out))
-    return list(zip(*found, strict=True))
+    return Answers(list(zip(*found, strict=True)), time.monotonic() - began)
 
 
 def prepare(home: Path) -> None:
@@ -63,24 +73,22 @@ def agree(theirs: Any, ours: Any) -> bool:
     return bool(theirs["outcome"] == ours["outcome"])
 
 
-def test_every_behaviour_is_the_same_or_differs_on_purpose(
-    answers: list[tuple[Any, Any]], count: Callable[..., None]
-) -> None:
+def test_every_behaviour_is_the_same_or_differs_on_purpose(answers: Answers, count: Callable[..., None]) -> None:
     unintended, stale = [], []
-    for (section, each), (theirs, ours) in zip(ASKED, answers, strict=True):
+    for (section, each), (theirs, ours) in zip(ASKED, answers.pairs, strict=True):
         if agree(theirs, ours) == each.differs:
             (stale if each.differs else unintended).append(
                 f"{section}: {each.ask}\n  BentoML   {_shown(theirs, ours)}\n  bentosync {_shown(ours, theirs)}"
             )
     differing = sum(each.differs for _, each in ASKED)
-    count("behaviours asked of BentoML and bentosync", seconds=0.0, asked=len(ASKED), equal=len(ASKED) - differing,
+    count("behaviours asked of BentoML and bentosync", seconds=answers.seconds, asked=len(ASKED), equal=len(ASKED) - differing,
           different_on_purpose=differing, different_by_mistake=len(unintended))  # fmt: skip
     assert not unintended, "different by mistake:\n" + "\n".join(unintended)
     assert not stale, "said to differ, and does not:\n" + "\n".join(stale)
 
 
-def test_no_question_crashed_a_side(answers: list[tuple[Any, Any]]) -> None:
-    for (_, each), pair in zip(ASKED, answers, strict=True):
+def test_no_question_crashed_a_side(answers: Answers) -> None:
+    for (_, each), pair in zip(ASKED, answers.pairs, strict=True):
         assert all(answer["outcome"] != ["crash"] for answer in pair), each.ask
 
 

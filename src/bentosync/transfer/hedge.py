@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import statistics
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TypeAlias
 
 
@@ -23,6 +23,8 @@ class Patience:
 
     young_seconds: float = 0.5
     quiet_seconds: float = 5.0
+    slow_seconds: float = 3.0
+    stuck_seconds: float = 1.0
     slow_share: float = 0.1
     drip_bytes_per_second: float = 1024.0
     drip_seconds: float = 30.0
@@ -102,7 +104,7 @@ def rescue(
     done: list[Rescue] = [
         Restart(index)
         for index, flow in enumerate(flows)
-        if _is_lost(flow, _usual(flows, index, typical_rate), patience)
+        if _is_lost(flow, _usual(flows, index, typical_rate), patience, helped=idle > 0 and not waiting)
     ]
     if waiting or idle <= 0:
         return done
@@ -126,19 +128,25 @@ def _usual(flows: Sequence[Flow], index: int, typical_rate: float) -> float:
     return max(statistics.median(others), typical_rate) if others else typical_rate
 
 
-def _is_lost(flow: Flow, usual: float, patience: Patience) -> bool:
+def _is_lost(flow: Flow, usual: float, patience: Patience, *, helped: bool) -> bool:
+    """Whether to give it up. A slow stream that idle ones can help need not be."""
     if flow.age_seconds >= patience.drip_seconds and flow.rate < patience.drip_bytes_per_second:
         return True
     if usual <= 0 or flow.hedged or flow.restarts >= _RELATIVE_RESTARTS_MAX:
         return False
     # Where bytes are counted unit by unit, a stream is quiet between units.
-    long = max(patience.quiet_seconds, 5 * flow.unit_bytes / usual)
-    return flow.age_seconds >= long and (flow.quiet_seconds >= long or flow.rate < usual * patience.slow_share)
+    pause = 5 * flow.unit_bytes / usual
+    slow = flow.rate < usual * patience.slow_share and flow.eta_seconds > patience.stuck_seconds and not helped
+    return flow.quiet_seconds >= max(patience.quiet_seconds, pause) or (
+        slow and flow.age_seconds >= max(patience.slow_seconds, pause)
+    )
 
 
 def _help(index: int, flow: Flow, usual: float, hedge_bytes: int, patience: Patience) -> Rescue | None:
     if usual <= 0 or flow.age_seconds < patience.young_seconds:
         return None
+    if flow.quiet_seconds >= max(patience.stuck_seconds, 5 * flow.unit_bytes / usual):
+        flow = replace(flow, rate=0.0)  # what it was lately says nothing any more
     beyond = flow.left_bytes - flow.unit_bytes
     if beyond > 0:
         units = flow.left_bytes // flow.unit_bytes

@@ -37,6 +37,8 @@ _COLLAPSE = 0.5
 _ANCHOR = 0.9  # many small losses must not add up to a large one
 _SETTLE_SECONDS_MAX = 1.0
 _WINDOW_SECONDS_MIN = 0.15
+_WINDOW_SECONDS_STEADY = 0.4
+_WINDOW_SECONDS_REFUSED = 1.0
 _WINDOW_SECONDS_MAX = 2.0
 _COLLAPSE_SECONDS = 0.3
 _COLLAPSE_UNITS = 8
@@ -184,7 +186,9 @@ class Plateau:
             return window if apart >= _APART or enough else None
         if window.requests >= _REQUESTS_MIN and self._heeds(window):
             return window
-        if seconds < _WINDOW_SECONDS_MIN:
+        # Pauses after refusals make the rate jump about; only a longer look tells one level from the next.
+        least = _WINDOW_SECONDS_MIN if self._mode == "climb" else _WINDOW_SECONDS_STEADY
+        if seconds < (_WINDOW_SECONDS_REFUSED if window.refused else least):
             return None
         falls = self._lower is not None and window.rate < self._lower.rate * _COLLAPSE
         enough = moved >= _WINDOW_UNITS * self.level * self._unit_bytes

@@ -151,3 +151,17 @@ async def test_writers_and_deleters_of_one_folder_do_not_trip_over_each_other(tm
         for number in range(4):
             group.create_task(work(number))
     assert not (tmp_path / "deep").exists()
+
+
+async def test_what_writers_that_died_left_goes_after_a_week(tmp_path: Path) -> None:
+    await DirectoryRemote(tmp_path).write("k", b"x")
+    uploads = tmp_path / UPLOADS
+    (uploads / "tmp-old").write_bytes(b"x")
+    (uploads / "tmp-young").write_bytes(b"x")
+    (uploads / "tmp-folder").mkdir()
+    (uploads / "tmp-folder/data").write_bytes(b"x")
+    upload = await DirectoryRemote(tmp_path).start_upload("k2", size=10, part_bytes=10)
+    for path in (uploads / "tmp-old", uploads / "tmp-folder", uploads / upload.id):
+        os.utime(path, (0, 0))
+    await DirectoryRemote(tmp_path).write("k", b"y")
+    assert sorted(path.name for path in uploads.iterdir()) == sorted(["lock", "tmp-young", upload.id])

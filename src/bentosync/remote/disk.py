@@ -122,7 +122,7 @@ def write_temporary(folder: Path, buffers: Sequence[memoryview]) -> Path:
 
 def sweep_temporary(folder: Path, *, age_seconds: float) -> None:
     """Remove what writers that died left in `folder`: temporary files, and uploads that were never begun."""
-    with contextlib.suppress(FileNotFoundError), os.scandir(folder) as entries:
+    with contextlib.suppress(OSError), os.scandir(folder) as entries:
         for entry in entries:
             with contextlib.suppress(OSError):
                 if not entry.name.startswith("tmp-") or time.time() - entry.stat().st_mtime < age_seconds:

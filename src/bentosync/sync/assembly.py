@@ -126,7 +126,8 @@ async def explained(remote: Remote, found: Resolved, error: IntegrityError) -> B
     except BentoMLException:
         return error
     if now.manifest.pin == found.manifest.pin and now.envelope.push_id == found.envelope.push_id:
-        return error
+        hint = f"the remote's copy is damaged; from a store that has a good one: bentosync push --resend {tag}"
+        return IntegrityError(error.message, hint=error.hint or hint)
     return Conflict(f"{tag} was replaced on {remote.properties.url} while it was being read", hint="try again")
 
 

@@ -36,19 +36,24 @@ def answers(tmp_path_factory: pytest.TempPathFactory) -> Answers:
     began = time.monotonic()
     base = tmp_path_factory.mktemp("parity")
     prepare(base / "home")
-    request = json.dumps({"base": str(base), "asked": [each.ask for _, each in ASKED]})
+    asked = base / "asked.json"
+    asked.write_text(json.dumps({"base": str(base), "asked": [each.ask for _, each in ASKED]}))
     driver = str(Path(__file__).with_name("driver.py"))
-    sides = [
-        subprocess.Popen(
-            [python, driver, side], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-        )
-        for python, side in ((real_bentoml.python(), "bentoml"), (sys.executable, "bentosync"))
-    ]
     found = []
-    for side in sides:
-        out, err = side.communicate(request, timeout=100)
-        assert side.returncode == 0, err[-3000:]
-        found.append(json.loads(out))
+    with asked.open() as first, asked.open() as second:
+        sides = [
+            subprocess.Popen(
+                [python, driver, side], stdin=questions, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+            )
+            for python, side, questions in (
+                (real_bentoml.python(), "bentoml", first),
+                (sys.executable, "bentosync", second),
+            )
+        ]
+        for side in sides:
+            out, err = side.communicate(timeout=100)
+            assert side.returncode == 0, err[-3000:]
+            found.append(json.loads(out))
     return Answers(list(zip(*found, strict=True)), time.monotonic() - began)
 
 
@@ -81,8 +86,10 @@ def test_every_behaviour_is_the_same_or_differs_on_purpose(answers: Answers, cou
                 f"{section}: {each.ask}\n  BentoML   {_shown(theirs, ours)}\n  bentosync {_shown(ours, theirs)}"
             )
     differing = sum(each.differs for _, each in ASKED)
-    count("behaviours asked of BentoML and bentosync", seconds=answers.seconds, asked=len(ASKED), equal=len(ASKED) - differing,
-          different_on_purpose=differing, different_by_mistake=len(unintended))  # fmt: skip
+    count(
+        "behaviours asked of BentoML and bentosync", seconds=answers.seconds, asked=len(ASKED),
+        equal=len(ASKED) - differing, different_on_purpose=differing, different_by_mistake=len(unintended),
+    )  # fmt: skip
     assert not unintended, "different by mistake:\n" + "\n".join(unintended)
     assert not stale, "said to differ, and does not:\n" + "\n".join(stale)
 

@@ -143,7 +143,10 @@ def observe(side, library, exceptions, group, base, index, asked):
         text = re.sub(r"\d{4}-\d\d-\d\d[T ]\d\d:\d\d:\d\d(\.\d+)?(\+00:00)?", "{time}", text)
         return re.sub(r"\b[a-z2-7]{16}\b", "{version}", text)
 
-    return json.loads(same(json.dumps({"outcome": outcome, "store": tree(home / "models", same)})))
+    observed = json.loads(same(json.dumps({"outcome": outcome, "store": tree(home / "models", same)})))
+    os.chdir(base)
+    shutil.rmtree(home.parent)
+    return observed
 
 
 def run(source, scope):

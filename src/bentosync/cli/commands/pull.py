@@ -72,10 +72,17 @@ def pull(
 @click.command("pull", cls=BentomlCommand)
 @click.argument("model_tag", required=False, shell_complete=complete_models)
 @click.option("-f", "--force", is_flag=True, help="Force pull even if the model exists in the local store.")
-@click.option("-F", "--bentofile", type=click.Path(path_type=Path), help="Bentofile whose models are pulled.")
+@click.option(
+    "-F",
+    "--bentofile",
+    type=click.Path(path_type=Path),
+    help="Bentofile, or bento.yaml of a Bento, whose models are pulled.",
+)
 @pass_session
 def bentoml_pull(session: Session, model_tag: str | None, force: bool, bentofile: Path | None) -> None:
     """Fetch a model, or those of a bentofile (BentoML's options)."""
+    if model_tag is not None and bentofile is not None:
+        session.say(f"{bentofile} is not read, because a model is named")
     targets = [model_tag] if model_tag is not None else models_of_bentofile(bentofile)
     each(session, targets, lambda model: pull_one(session, model, force=force, verify="auto"))
 
@@ -133,7 +140,7 @@ def _check_out(session: Session, model: str, **how: Any) -> dict[str, Any]:
 
 
 def models_of_bentofile(path: Path | None) -> list[str]:
-    """The tags under `models:` of a bentofile, or under `[tool.bentoml.build]` of a pyproject.
+    """The tags under `models:` of a bentofile, under `[tool.bentoml.build]` of a pyproject, or in a Bento's bento.yaml.
 
     Raises:
         InvalidArgument: There is no such file, it cannot be read, or it names no model.
@@ -146,10 +153,15 @@ def models_of_bentofile(path: Path | None) -> list[str]:
         )
     chosen = candidates[0]
     entries = _models_section(chosen)
-    tags = [entry if isinstance(entry, str) else entry.get("tag") for entry in entries if isinstance(entry, str | dict)]
+    tags = [
+        entry if isinstance(entry, str) else entry.get("tag")
+        for entry in entries
+        # BentoML keeps models of Hugging Face elsewhere.
+        if isinstance(entry, str) or (isinstance(entry, dict) and entry.get("registry") != "huggingface")
+    ]
     if not tags or not all(isinstance(tag, str) and tag for tag in tags):
         raise InvalidArgument(f"{chosen}: no model to pull", hint="name a model, or add models: to the bentofile")
-    return [str(tag) for tag in tags]
+    return list(dict.fromkeys(map(str, tags)))
 
 
 def _models_section(path: Path) -> list[Any]:
@@ -167,5 +179,11 @@ def _models_section(path: Path) -> list[Any]:
         raise InvalidArgument(f"{path}: {error.strerror}") from None
     except Exception as error:
         raise InvalidArgument(f"{path}: cannot be parsed: {error}") from None
-    models = section.get("models", []) if isinstance(section, dict) else []
-    return models if isinstance(models, list) else []
+    if not isinstance(section, dict):
+        return []
+    services = section.get("services")
+    parts = (
+        [section, *(part for part in services if isinstance(part, dict))] if isinstance(services, list) else [section]
+    )
+    lists = [models for part in parts if isinstance(models := part.get("models"), list)]
+    return [model for models in lists for model in models]

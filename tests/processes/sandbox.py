@@ -45,6 +45,8 @@ class Sandbox:
     environment: Mapping[str, str] = field(default_factory=dict)
     read_only: bool = False
     umask: int = 0o022
+    groups: Sequence[int] = ()
+    """Groups besides `gid`."""
     first: bool = False
     """Whether it is process 1 of a process namespace."""
 
@@ -89,10 +91,15 @@ class Sandbox:
         if self.read_only:
             yield f"mount -o remount,ro {root}"
         yield f"umask {self.umask:03o}"
-        environment = {"PATH": f"{Path(sys.prefix) / 'bin'}:/usr/bin:/bin", "PYTHONDONTWRITEBYTECODE": "1",
+        environment = {"PATH": f"{Path(sys.prefix) / 'bin'}:/stand-ins:/usr/bin:/bin", "PYTHONDONTWRITEBYTECODE": "1",
                        "PYTHONPATH": str(REPOSITORY)}  # fmt: skip
         settings = [f"{name}={value}" for name, value in (environment | dict(self.environment)).items()]
-        whole = ["chroot", f"--userspec={self.uid}:{self.gid}", f"--groups={self.gid}", str(self.root)]
+        whole = [
+            "chroot",
+            f"--userspec={self.uid}:{self.gid}",
+            f"--groups={','.join(map(str, (self.gid, *self.groups)))}",
+            str(self.root),
+        ]
         yield f"exec {shlex.join([*whole, 'env', '-i', *settings, *command])}"
 
     def _bound(self) -> set[Path]:

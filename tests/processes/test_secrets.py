@@ -137,7 +137,9 @@ def test_what_a_store_repeats_of_a_request_is_not_repeated_further(
 
 def test_a_proxy_with_a_password_is_not_named_with_it(around: Path, ear: Ear, monkeypatch: pytest.MonkeyPatch) -> None:
     config = around / "config/bentosync/config.toml"
-    config.write_text('[transfer]\nattempts = 1\n[remote.prod]\nurl = "s3://bucket"\nendpoint_url = "http://s3.example"\n')
+    config.write_text(
+        '[transfer]\nattempts = 1\n[remote.prod]\nurl = "s3://bucket"\nendpoint_url = "http://s3.example"\n'
+    )
     for name in ("HTTP_PROXY", "HTTPS_PROXY", "http_proxy", "https_proxy"):
         monkeypatch.setenv(name, f"http://user:{PROXY}@127.0.0.1:9")
     assert ear.run("-vv pull m:v1") == 5

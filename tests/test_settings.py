@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import fields
 from pathlib import Path
 
 import pytest
 
 from bentosync.errors import InvalidArgument, NotFound
 from bentosync.settings import RemoteSettings, Settings, choose_remote, load, parse_url, resolve, terminal
-from bentosync.settings.keys import KEYS, Place, size
+from bentosync.settings.keys import KEYS, REMOTE_KEYS, Place, size
 from bentosync.settings.load import parse_for_file
 
 
@@ -49,7 +50,15 @@ def test_each_value_keeps_its_origin(here: Path) -> None:
 
 @pytest.mark.parametrize("key", [key for key in KEYS if key.env], ids=lambda key: key.env)
 def test_every_documented_variable_reaches_its_setting(key, here: Path) -> None:
-    sample = {"text": "x", "true or false": "1", "count": "7", "seconds": "7", "size": "7k", "rate": "7k/s", "path": "/x"}
+    sample = {
+        "text": "x",
+        "true or false": "1",
+        "count": "7",
+        "seconds": "7",
+        "size": "7k",
+        "rate": "7k/s",
+        "path": "/x",
+    }
     value = sample.get(key.kind) or key.kind.split(", ")[-1]
     settings = read(here, **{key.env: value})
     section, _, field = key.name.rpartition(".")
@@ -150,7 +159,9 @@ def test_xdg_decides_where_the_user_file_is(here: Path) -> None:
 
 def test_a_remote_named_again_replaces_the_lower_one_whole(here: Path) -> None:
     write(
-        here, "config/config.toml", '[remote.r]\nurl = "s3://bkt/p"\nprofile = "ml"\n[remote.other]\nurl = "file:///o"\n'
+        here,
+        "config/config.toml",
+        '[remote.r]\nurl = "s3://bkt/p"\nprofile = "ml"\n[remote.other]\nurl = "file:///o"\n',
     )
     write(here, "cwd/bentosync.toml", '[remote.r]\nurl = "s3://other"\n')
     remotes = read(here).remotes
@@ -162,12 +173,60 @@ def test_all_fields_of_a_remote_can_be_configured(here: Path) -> None:
     write(
         here,
         "cwd/bentosync.toml",
-        '[remote.r]\nurl = "s3://bkt/p"\nendpoint_url = "http://e"\nregion = "eu"\nprofile = "ml"\naddressing = "path"\n'
-        'anonymous = true\nsingle_writer = true\nca_bundle = "/ca.pem"\n',
+        '[remote.r]\nurl = "s3://bkt/p"\nendpoint_url = "http://e"\nregion = "eu"\nprofile = "ml"\n'
+        'addressing = "path"\nanonymous = true\nsingle_writer = true\nca_bundle = "/ca.pem"\nallow_http = true\n'
+        'sse = "AWS:KMS"\nsse_kms_key_id = "alias/m"\nacl = "private"\nstorage_class = "STANDARD_IA"\n'
+        'request_payer = "requester"\nexpected_bucket_owner = "012345678901"\n',
     )
     assert read(here).remotes["r"] == RemoteSettings(
-        "s3://bkt/p", "r", "http://e", "eu", "ml", "path", anonymous=True, single_writer=True, ca_bundle="/ca.pem"
-    )
+        "s3://bkt/p", "r", "http://e", "eu", "ml", "path", anonymous=True, single_writer=True, ca_bundle="/ca.pem",
+        allow_http=True, sse="aws:kms", sse_kms_key_id="alias/m", acl="private", storage_class="STANDARD_IA",
+        request_payer="requester", expected_bucket_owner="012345678901",
+    )  # fmt: skip
+    given = {field.name for field in fields(RemoteSettings)} - {"name"}
+    assert given == {key.name for key in REMOTE_KEYS}
+
+
+@pytest.mark.parametrize(
+    ("line", "complaint"),
+    [
+        ('sse = "SSE-C"', "SSE-C"),
+        ('sse_customer_key = "c2VjcmV0"', "SSE-C"),
+        ('sse_c_key = "c2VjcmV0"', "SSE-C"),
+        ('sse_kms_key_id = "k"', "names a key that would not be used"),
+        ('sse = "AES256"\nsse_kms_key_id = "k"', "names a key that would not be used"),
+        ('sse = "aws:kms"\nsse_kms_key_id = "a b"', "without spaces"),
+        ('storage_class = "GLACIER"', "GLACIER_IR"),
+        ('storage_class = "deep_archive"', "GLACIER_IR"),
+        ('storage_class = "EXPRESS_ONEZONE"', "S3 Express"),
+        ('storage_class = "a b"', "STANDARD_IA"),
+        ("expected_bucket_owner = 12345678901", "12 digits"),
+        ('expected_bucket_owner = "me"', "12 digits"),
+        ('request_payer = "me"', "requester"),
+        ('endpoint_url = "store:9000"', "https://host"),
+        ('endpoint_url = "https://ann:secret@store"', "no credentials"),
+        ('region = "EU West"', "eu-central-1"),
+    ],
+)
+def test_what_a_remote_cannot_be_set_to_is_refused_with_its_reason(here: Path, line: str, complaint: str) -> None:
+    write(here, "cwd/bentosync.toml", f'[remote.r]\nurl = "s3://bkt/p"\n{line}\n')
+    with pytest.raises(InvalidArgument) as caught:
+        read(here)
+    said = f"{caught.value} {caught.value.hint}"
+    assert complaint in said
+    assert "c2VjcmV0" not in said
+    assert ":secret@" not in said
+
+
+@pytest.mark.parametrize(
+    ("name", "meant"),
+    [("remote.r.regoin", "remote.r.region"), ("jobs", "transfer.jobs"), ("transfer.job", "transfer.jobs"),
+     ("store.jobs", "transfer.jobs"), ("remote.r.storageclass", "remote.r.storage_class")],
+)  # fmt: skip
+def test_the_setting_that_was_meant_is_suggested(here: Path, name: str, meant: str) -> None:
+    with pytest.raises(InvalidArgument) as caught:
+        parse_for_file(name, "x", here / "config.toml")
+    assert caught.value.hint == f"did you mean {meant}?"
 
 
 @pytest.mark.parametrize(

@@ -27,11 +27,13 @@ def _translate(error: Exception, host: str) -> BentoMLException:
         case aiohttp.ClientConnectorCertificateError():
             return faults.untrusted(host, error)
         case aiohttp.ClientConnectorSSLError():
-            return NetworkError(f"TLS with {host} failed: {reason(error)}")
-        case aiohttp.ClientConnectorDNSError():
+            return faults.translate(error.os_error, host)
+        case aiohttp.ClientConnectorDNSError() if error.host != host.partition(":")[0]:
             return NetworkError(
-                f"The name {host} cannot be resolved", hint="check the endpoint, HTTPS_PROXY and the network"
+                f"The proxy {error.host} cannot be resolved", hint="check HTTPS_PROXY, NO_PROXY and the network"
             )
+        case aiohttp.ClientConnectorDNSError():
+            return faults.translate(error.os_error, host)
         case aiohttp.ClientHttpProxyError():
             return NetworkError(
                 f"The proxy refused a connection to {host}: status {error.status}",

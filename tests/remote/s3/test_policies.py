@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
+import re
 import secrets
 from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import dataclass, field
@@ -26,7 +27,7 @@ from bentosync.store.store import Store
 from tests.blocks import content
 from tests.servers.faulty.actions import ResetRequest
 from tests.servers.faulty.objects import Bucket
-from tests.servers.faulty.policy import Grant, Policy
+from tests.servers.faulty.policy import FOLDER, Grant, Policy
 from tests.servers.faulty.server import BUCKET, FaultyS3
 from tests.servers.faulty.signature import Keys
 from tests.servers.identities import user
@@ -183,6 +184,11 @@ def test_without_any_one_grant_the_command_is_refused_and_says_which(stage: Stag
     with pytest.raises(Forbidden) as caught:
         stage.run(name, load(name).without(gone), f"consumer without {GRANTS.index((name, gone))}")
     assert gone.action in f"{caught.value.permission} {caught.value.hint}"
+
+
+def test_the_page_about_permissions_names_every_policy() -> None:
+    page = (FOLDER.parent / "permissions.md").read_text()
+    assert set(re.findall(r"\(policies/(\w+)\.json\)", page)) == set(NAMES) == {path.stem for path in FOLDER.iterdir()}
 
 
 # --- on SeaweedFS -----------------------------------------------------------------------------------------------------

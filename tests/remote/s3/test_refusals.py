@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import logging
+import socket
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -21,6 +23,7 @@ from bentosync.errors import (
     NotFound,
     RemoteError,
     Throttled,
+    UnknownHost,
     UnsafeInput,
     Unsupported,
 )
@@ -465,6 +468,46 @@ async def test_real_servers_refuse_wrong_credentials_and_missing_buckets(
     assert isinstance(await attempt("s3://bench"), AuthError)
     monkeypatch.setenv("AWS_ACCESS_KEY_ID", "UNKNOWN")
     assert isinstance(await attempt("s3://bench"), AuthError)
+
+
+async def test_an_endpoint_that_speaks_no_tls_is_told_at_once_with_the_way_out() -> None:
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(b"HTTP/1.1 400 Bad Request\r\nContent-Length: 0\r\n\r\n")
+        await reader.read()
+        writer.close()
+
+    listener = await asyncio.start_server(answer, "127.0.0.1", 0)
+    port = listener.sockets[0].getsockname()[1]
+    settings = RemoteSettings("s3://bucket", endpoint_url=f"https://127.0.0.1:{port}")
+    for remote in (bare_s3(settings), open_remote(settings, TransferSettings())):
+        with pytest.raises(NetworkError, match="does not speak TLS") as caught:
+            await remote.stat("k")
+        assert not caught.value.retryable
+        assert "http://" in (caught.value.hint or "")
+        await remote.aclose()
+    listener.close()
+
+
+async def test_a_name_that_nobody_has_at_amazon_may_be_a_bucket_elsewhere(monkeypatch: pytest.MonkeyPatch) -> None:
+    def resolve(*arguments: object, **named: object) -> None:
+        raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
+
+    monkeypatch.setattr(socket, "getaddrinfo", resolve)
+    patience = TransferSettings(retry_base_seconds=0.001)
+    for remote in (bare_s3(RemoteSettings("s3://bucket")), open_remote(RemoteSettings("s3://bucket"), patience)):
+        with pytest.raises(UnknownHost, match=r"bucket\.s3\.us-east-1\.amazonaws\.com") as caught:
+            await remote.stat("k")
+        assert "--endpoint-url" in (caught.value.hint or "")
+        await remote.aclose()
+
+
+async def test_a_proxy_that_nobody_knows_is_not_taken_for_the_store(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("https_proxy", "http://no-such-proxy.invalid:3128")
+    remote = open_remote(RemoteSettings("s3://bucket"), TransferSettings(attempts=1))
+    with pytest.raises(NetworkError, match=r"proxy no-such-proxy\.invalid") as caught:
+        await remote.stat("k")
+    assert "HTTPS_PROXY" in (caught.value.hint or "")
+    await remote.aclose()
 
 
 async def test_an_endpoint_nobody_listens_on_is_a_network_error() -> None:

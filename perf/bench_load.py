@@ -1,275 +1,141 @@
 """How fast do safetensors files become tensors, and who does it faster?
 
-Every measurement is a fresh process, in shuffled order; imports and the CUDA context are outside the clock; so is the
-check that every tensor has the right bytes. The clock stops when the last tensor is usable (after a device
-synchronize). `touch` arms read one byte of every page before the clock stops: that is what a mapped load puts off.
+Every measurement is a fresh process, in shuffled order. Imports and the CUDA context are outside the clock and told
+apart; so is the check that every tensor has the right bytes, made after the loader is closed and garbage collected. The
+clock stops when the last tensor is usable (after a device synchronize). `touch` rows read one byte of every page before
+the clock stops: that is what a mapped load puts off. First every loader is tried once with each of its settings
+(`perf.loaders`); the rows are its defaults and, where another was faster, its best. Peaks of memory come from a run of
+their own, which is watched.
 
     python -m perf.bench_load --quick                       # under a minute, CPU
-    python -m perf.bench_load --device cuda --scale 1       # L 20 GB, M 16 GB with 19,000 tensors, S 0.5 GB
-    python -m perf.bench_load --scale 0.1 --state cold --out results.jsonl
+    python -m perf.bench_load --install --device cuda --scale 1     # L 20 GB, M 16 GB of 19,000 tensors, S 0.5 GB
+    python -m perf.bench_load --scale 0.1 --state cold --out results.jsonl --chart results.svg
 
-Writes one JSON line a run, then a table: median and range of GB/s, CPU seconds per GiB, private memory (RssAnon) grown,
-pinned and device peaks where the loader tells. Peers that are not installed are left out and named.
+Writes one JSON line a run and ends with a table. Loaders that are not installed or do not know the device are named.
 """
 
 from __future__ import annotations
 
 import argparse
 import gc
-import importlib.metadata
 import json
 import os
-import platform
 import random
 import resource
-import statistics
 import subprocess
 import sys
 import tempfile
+import threading
 import time
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import xxhash
+from perf import load_table, loaders
+from perf.checkpoints import checkpoints, digest_of_files, digest_of_tensors, generate, set_state
+from perf.process import file_system, machine
 
-_CHUNK_BYTES = 8 << 20
-
-
-@dataclass(frozen=True)
-class Checkpoint:
-    """`shards` files of `shard_bytes` each, with `tensors` tensors in all."""
-
-    name: str
-    shards: int
-    shard_bytes: int
-    tensors: int
-
-
-def checkpoints(scale: float) -> list[Checkpoint]:
-    """L: few large tensors. M: as many as a mixture of experts has. S: fixed costs show."""
-    return [
-        Checkpoint("L", 4, int(5e9 * scale), 300),
-        Checkpoint("M", 4, int(4e9 * scale), 19_000),
-        Checkpoint("S", 1, int(5e8 * scale), 60),
-    ]
-
-
-# --- arms: files -> {name: tensor}
-
-
-def ours(files: Sequence[Path], device: str, **options: Any) -> tuple[dict[str, Any], Any]:
-    from bentosync.loader.load import load_to_device
-
-    loaded = load_to_device(files[0].parent, device, strict=True, **options)
-    return loaded, loaded.report
-
-
-def load_file(files: Sequence[Path], device: str, **options: Any) -> tuple[dict[str, Any], Any]:
-    from safetensors.torch import load_file
-
-    tensors: dict[str, Any] = {}
-    for file in files:
-        tensors.update(load_file(file, device=device, **options))
-    return tensors, None
-
-
-def safe_open(files: Sequence[Path], device: str) -> tuple[dict[str, Any], Any]:
-    from safetensors import safe_open
-
-    tensors: dict[str, Any] = {}
-    for path in files:
-        with safe_open(path, framework="pt", device=device) as file:
-            tensors.update({name: file.get_tensor(name) for name in file.keys()})  # noqa: SIM118
-    return tensors, None
-
-
-def prefetch(files: Sequence[Path], device: str) -> tuple[dict[str, Any], Any]:
-    """safetensors 0.9: all shards in flight."""
-    from contextlib import ExitStack
-
-    from safetensors import safe_open
-
-    tensors: dict[str, Any] = {}
-    with ExitStack() as stack:
-        opened = [stack.enter_context(safe_open(f, framework="pt", device=device)) for f in files]
-        for loader in [stack.enter_context(file.prefetch(threads=8)) for file in opened]:
-            tensors.update(loader)
-    return tensors, None
-
-
-def instanttensor(files: Sequence[Path], device: str) -> tuple[dict[str, Any], Any]:
-    import instanttensor
-
-    with instanttensor.safe_open([str(f) for f in files], framework="pt", device=0) as file:
-        return dict(file.tensors()), None
-
-
-def fastsafetensors(files: Sequence[Path], device: str) -> tuple[dict[str, Any], Any]:
-    from fastsafetensors import fastsafe_open
-
-    with fastsafe_open([str(f) for f in files], framework="pt", device=device, nogds=True) as file:
-        return {name: file.get_tensor(name) for name in file.keys()}, None  # noqa: SIM118
-
-
-Arm = Callable[[Sequence[Path], str], tuple[dict[str, Any], Any]]
-
-CPU_ARMS: dict[str, Arm] = {
-    "bentosync mapped": lambda files, device: ours(files, device),
-    "bentosync staged": lambda files, device: ours(files, device, staging="force"),
-    "safetensors load_file": load_file,
-    "safetensors load_file pread": lambda files, device: load_file(files, device, backend="pread"),
-    "safetensors safe_open": safe_open,
-}
-
-CUDA_ARMS: dict[str, Arm] = {
-    "bentosync": lambda files, device: ours(files, device),
-    "safetensors load_file": load_file,
-    "safetensors safe_open": safe_open,
-    "safetensors prefetch": prefetch,
-    "instanttensor": instanttensor,
-    "fastsafetensors": fastsafetensors,
-}
-
-
-def arms(device: str) -> dict[str, Arm]:
-    return CPU_ARMS if device == "cpu" else CUDA_ARMS
-
-
-# --- making checkpoints
-
-
-def generate(checkpoint: Checkpoint, folder: Path) -> list[Path]:
-    """Random bytes that differ at every position of every file; no zeros, nothing sparse."""
-    folder.mkdir(parents=True, exist_ok=True)
-    files = []
-    for shard in range(checkpoint.shards):
-        path = folder / f"model-{shard + 1:05}-of-{checkpoint.shards:05}.safetensors"
-        per_shard = checkpoint.tensors // checkpoint.shards
-        width = checkpoint.shard_bytes // per_shard // 2 // 64 * 64
-        header = {
-            f"layers.{shard}.{n}.weight": {
-                "dtype": "BF16",
-                "shape": [width // 64, 64],
-                "data_offsets": [n * width * 2, (n + 1) * width * 2],
-            }
-            for n in range(per_shard)
-        }
-        text = json.dumps(header).encode()
-        text += b" " * (-len(text) % 8)
-        left = per_shard * width * 2
-        with path.open("wb") as file:
-            file.write(len(text).to_bytes(8, "little") + text)
-            for chunk in range(-(-left // _CHUNK_BYTES)):
-                size = min(_CHUNK_BYTES, left - chunk * _CHUNK_BYTES)
-                file.write(np.random.default_rng((shard, chunk)).bytes(size))
-            file.flush()
-            os.fsync(file.fileno())
-        files.append(path)
-    return files
-
-
-def digest_of_files(files: Iterable[Path]) -> str:
-    """What every arm's tensors must hash to, computed without any loader."""
-    entries = []
-    for path in files:
-        data = np.memmap(path, dtype=np.uint8, mode="r")
-        start = 8 + int.from_bytes(data[:8].tobytes(), "little")
-        for name, spec in json.loads(data[8:start].tobytes()).items():
-            begin, end = spec["data_offsets"]
-            entries.append(name + xxhash.xxh3_64_hexdigest(data[start + begin : start + end]))
-    return xxhash.xxh3_64_hexdigest("".join(sorted(entries)).encode())
-
-
-def digest_of_tensors(tensors: dict[str, Any]) -> str:
-    import torch
-
-    def digest(tensor: Any) -> str:
-        return xxhash.xxh3_64_hexdigest(tensor.cpu().contiguous().view(torch.uint8).numpy())
-
-    return xxhash.xxh3_64_hexdigest("".join(sorted(name + digest(t) for name, t in tensors.items())).encode())
-
-
-def set_state(files: Iterable[Path], state: str) -> None:
-    for path in files:
-        with path.open("rb", buffering=0) as file:
-            if state == "cold":
-                os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
-            else:
-                while file.read(_CHUNK_BYTES):
-                    pass
+_ROOT = Path(__file__).parents[1]
+_WATCH_SECONDS = 0.002
+_DISK_SAMPLE_THREADS = 8
 
 
 # --- one measurement, in a process of its own
 
 
-def child(arm: str, device: str, touch: bool, files: Sequence[Path]) -> dict[str, Any]:
+def child(job: dict[str, Any]) -> dict[str, Any]:
+    """What one load took. `job`: arm, device, touch, watch, settings, files."""
     import torch
 
-    load = arms(device)[arm]
-    __import__("safetensors.torch")
-    if arm.startswith("bentosync"):
-        __import__("bentosync.loader.load")
+    arm = next(arm for arm in loaders.ARMS if arm.name == job["arm"])
+    device, files = job["device"], [Path(name) for name in job["files"]]
+    options = {name: value for name, value in job["settings"].items() if not name.isupper()}
+    for module in arm.modules:
+        __import__(module)
     if device != "cpu":
         torch.zeros(1, device=device)
         torch.cuda.synchronize()
     gc.collect()  # the collection that importing torch has made due would land on whichever loader allocates first
-    anon, usage = _status("RssAnon"), resource.getrusage(resource.RUSAGE_SELF)
-    began = time.perf_counter()
-    tensors, report = load(files, device)
-    if touch:
-        for tensor in tensors.values():
-            tensor.view(torch.uint8).reshape(-1)[::4096].sum()
-    if device != "cpu":
-        torch.cuda.synchronize()
-    seconds = time.perf_counter() - began
-    after = resource.getrusage(resource.RUSAGE_SELF)
+    started = time.clock_gettime(time.CLOCK_BOOTTIME) - _born()
+    with _watched(device, job["watch"]) as peaks:
+        usage = resource.getrusage(resource.RUSAGE_SELF)
+        began = time.perf_counter()
+        tensors, report = arm.load(files, device, **options)
+        if job["touch"]:
+            for tensor in tensors.values():
+                tensor.view(torch.uint8).reshape(-1)[::4096].sum()
+        if device != "cpu":
+            torch.cuda.synchronize()
+        seconds = time.perf_counter() - began
+        after = resource.getrusage(resource.RUSAGE_SELF)
+    gc.collect()
     result = {
         "seconds": seconds,
         "cpu_seconds": after.ru_utime + after.ru_stime - usage.ru_utime - usage.ru_stime,
-        "rss_anon_bytes": _status("RssAnon") - anon,
-        "pinned_bytes": getattr(report, "pinned_bytes", None),
-        "device_peak_bytes": torch.cuda.max_memory_allocated() if device != "cpu" else None,
-        "path": getattr(report, "path", None),
-        "bound_by": getattr(report, "bound_by", None),
+        "start_seconds": started,
+        "digest": digest_of_tensors(tensors) if tensors else None,
     }
-    return result | {"digest": digest_of_tensors(tensors)}
+    if report is not None:
+        result |= {"path": report.path, "bound_by": report.bound_by, "stages": asdict(report.stages)}
+        result |= {"pinned_bytes": report.pinned_bytes}
+    if tensors and device != "cpu":
+        tensors = report = None
+        gc.collect()
+        began = time.perf_counter()
+        tensors, _ = arm.load(files, device, **options)
+        torch.cuda.synchronize()
+        result["again_seconds"] = time.perf_counter() - began
+    return result | peaks
 
 
-def _status(field: str) -> int:
-    for line in Path("/proc/self/status").read_text().splitlines():
-        if line.startswith(field + ":"):
-            return int(line.split()[1]) << 10
-    return 0
+@contextmanager
+def _watched(device: str, watch: bool) -> Iterator[dict[str, int]]:
+    """How far this process's anonymous and pinned memory and the device's memory grow; nothing unless `watch`."""
+    peaks: dict[str, int] = {}
+    if not watch:
+        yield peaks
+        return
+
+    def sample() -> dict[str, int]:
+        fields = dict(line.split(":", 1) for line in Path("/proc/self/status").read_text().splitlines())
+        seen = {f"{name}_bytes": int(fields[key].split()[0]) << 10 for name, key in
+                (("anon", "RssAnon"), ("shmem", "RssShmem"), ("locked", "VmPin"))}  # fmt: skip
+        if device != "cpu":
+            import torch
+
+            free, total = torch.cuda.mem_get_info()
+            seen["device_bytes"] = total - free
+        return seen
+
+    first, over = sample(), threading.Event()
+
+    def look() -> None:
+        while not over.wait(_WATCH_SECONDS):
+            for name, value in sample().items():
+                peaks[name] = max(peaks.get(name, 0), value - first[name])
+
+    watcher = threading.Thread(target=look)
+    watcher.start()
+    try:
+        yield peaks
+    finally:
+        over.set()
+        watcher.join()
 
 
-# --- all of them
+def _born() -> float:
+    """When this process was started, in seconds since the machine was."""
+    fields = Path("/proc/self/stat").read_text().rpartition(")")[2].split()
+    return int(fields[19]) / os.sysconf("SC_CLK_TCK")
 
 
-def machine(device: str) -> dict[str, Any]:
-    import torch
-
-    facts: dict[str, Any] = {
-        "kernel": platform.release(),
-        "cpus": len(os.sched_getaffinity(0)),
-        "python": platform.python_version(),
-        "torch": torch.__version__,
-    }
-    for name in ("safetensors", "instanttensor", "fastsafetensors"):
-        try:
-            facts[name] = importlib.metadata.version(name)
-        except importlib.metadata.PackageNotFoundError:
-            facts[name] = None
-    if device != "cpu":
-        facts["gpu"] = torch.cuda.get_device_name()
-        facts["h2d_gb_per_s"] = h2d_ceiling()
-    return facts
+# --- what the machine can do
 
 
 def h2d_ceiling() -> float:
-    """The most this machine's link gives: one pinned 1 GiB buffer, best of ten copies."""
+    """GB/s of the link: one pinned 1 GiB buffer, best of ten copies."""
     import torch
 
     source = torch.empty(1 << 30, dtype=torch.uint8, pin_memory=True)
@@ -284,99 +150,189 @@ def h2d_ceiling() -> float:
     return (1 << 30) / best / 1e9
 
 
-def measure(arguments: argparse.Namespace, folder: Path) -> list[dict[str, Any]]:
-    made = [c for c in checkpoints(arguments.scale) if c.name in arguments.sets]
-    files = {c.name: generate(c, folder / c.name) for c in made}
-    expected = {name: digest_of_files(paths) for name, paths in files.items()}
-    touches = [False, True] if arguments.device == "cpu" else [False]
-    jobs = [
-        (name, arm, touch)
-        for name in files
-        for arm in arms(arguments.device)
-        for touch in touches
-        for _ in range(arguments.reps)
-        if not (touch and ("staged" in arm or "pread" in arm))  # nothing is put off there
-    ]
-    random.Random(arguments.seed).shuffle(jobs)
-    results: list[dict[str, Any]] = []
-    missing: set[str] = set()
-    for name, arm, touch in jobs:
-        if arm in missing:
-            continue
-        set_state(files[name], arguments.state)
-        command = [sys.executable, "-m", "perf.bench_load", "--child", arm, "--device", arguments.device]
-        command += ["--touch"] * touch + ["--files", *map(str, files[name])]
-        run = subprocess.run(command, capture_output=True, text=True, check=False)
+def disk_sample(files: Sequence[Path]) -> float:
+    """GB/s of large reads past the page cache, by a few threads: what a cold load can hope for."""
+    import mmap
+
+    chunks = [(path, offset) for path in files for offset in range(0, path.stat().st_size, 8 << 20)]
+
+    def read(share: Sequence[tuple[Path, int]]) -> None:
+        memory = mmap.mmap(-1, 8 << 20)
+        for path, offset in share:
+            fd = os.open(path, os.O_RDONLY | os.O_DIRECT)
+            os.preadv(fd, [memory], offset)
+            os.close(fd)
+
+    count = _DISK_SAMPLE_THREADS
+    threads = [threading.Thread(target=read, args=(chunks[n::count],)) for n in range(count)]
+    began = time.perf_counter()
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    return sum(path.stat().st_size for path in files) / (time.perf_counter() - began) / 1e9
+
+
+def facts(device: str, folder: Path) -> dict[str, Any]:
+    """About this machine and who is measured."""
+    import torch
+
+    known = machine() | {"file_system": file_system(folder), "torch": torch.__version__}
+    here = loaders.arms(device.partition(":")[0])
+    known["versions"] = sorted({" ".join(arm.requires[:1]) for arm in here if arm.requires and loaders.installed(arm)})
+    known["missing"] = sorted({arm.name for arm in here if not loaders.installed(arm)})
+    if device != "cpu":
+        known |= {"gpu": torch.cuda.get_device_name(), "cuda": torch.version.cuda, "h2d_gb_per_s": h2d_ceiling()}
+    return known
+
+
+# --- all of them
+
+
+class Bench:
+    """The checkpoints, and one subprocess after the other."""
+
+    def __init__(self, arguments: argparse.Namespace, folder: Path) -> None:
+        self._arguments = arguments
+        self._files = {
+            made.name: generate(made, folder / made.name)
+            for made in checkpoints(arguments.scale)
+            if made.name in arguments.sets
+        }
+        self._expected = {name: digest_of_files(paths) for name, paths in self._files.items()}
+        self._failed: set[str] = set()
+        self._arms = [arm for arm in loaders.arms(arguments.device.partition(":")[0]) if loaders.installed(arm)]
+        if any(arm.packed for arm in self._arms):
+            self._pack()
+        self.rows: list[dict[str, Any]] = []
+
+    def run(self) -> None:
+        """Sweep, then rounds in shuffled order, then one watched run each."""
+        jobs = []
+        for name in self._files:
+            for arm in self._arms:
+                touches = [False, True] if arm.lazy and self._arguments.device == "cpu" else [False]
+                jobs += [(name, arm, settings, touch) for settings in self._chosen(name, arm) for touch in touches]
+        turns = [job for job in jobs for _ in range(self._arguments.reps)]
+        random.Random(self._arguments.seed).shuffle(turns)
+        for name, arm, settings, touch in turns:
+            self._record("timed", name, arm, settings, touch=touch)
+        for name, arm, settings, touch in jobs if not self._arguments.quick else []:
+            self._record("watched", name, arm, settings, touch=touch)
+
+    def _chosen(self, name: str, arm: loaders.Arm) -> list[loaders.Settings]:
+        """The defaults, and the fastest other settings if any beats them in one run each."""
+        if len(arm.settings) == 1 or not self._arguments.sweep:
+            return [arm.settings[0]]
+        tried = [(self._record("sweep", name, arm, settings), settings) for settings in arm.settings]
+        ran = [(row["seconds"], index) for index, (row, _) in enumerate(tried) if row is not None]
+        best = min(ran, default=(0.0, 0))[1]
+        return [arm.settings[0]] if best == 0 else [arm.settings[0], arm.settings[best]]
+
+    def _record(
+        self, kind: str, name: str, arm: loaders.Arm, settings: loaders.Settings, *, touch: bool = False
+    ) -> dict[str, Any] | None:
+        if arm.name in self._failed:
+            return None
+        files = self._files[name]
+        state = self._arguments.state
+        set_state([loaders.packed(file) for file in files] if arm.packed else files, state)
+        job = {"arm": arm.name, "device": self._arguments.device, "touch": touch, "watch": kind == "watched",
+               "settings": dict(settings), "files": [str(file) for file in files]}  # fmt: skip
+        row = {"kind": kind, "set": name, "arm": arm.name, "settings": dict(settings), "touch": touch, "state": state}
+        try:
+            result = self._process(arm, settings, "--child", json.dumps(job))
+        except RuntimeError as error:
+            self._failed.add(arm.name)
+            self._emit(row | {"failed": str(error)[-2000:]})
+            return None
+        if result["digest"] not in (None, self._expected[name]):
+            raise SystemExit(f"{arm.name} gave wrong bytes for {name}")
+        row |= {"bytes": sum(path.stat().st_size for path in files)} | result
+        self._emit(row)
+        return row
+
+    def _process(self, arm: loaders.Arm, settings: loaders.Settings, *command: str) -> dict[str, Any]:
+        environment = dict(os.environ) | {name: str(value) for name, value in settings.items() if name.isupper()}
+        environment["PYTHONPATH"] = os.pathsep.join([str(arm.folder)] * (arm.folder is not None) + [str(_ROOT)])
+        run = subprocess.run(
+            [sys.executable, "-m", "perf.bench_load", *command], env=environment, capture_output=True, text=True,
+            check=False, cwd=_ROOT, timeout=600,
+        )  # fmt: skip
         if run.returncode:
-            if "ModuleNotFoundError" not in run.stderr and "AttributeError" not in run.stderr:
-                raise SystemExit(f"{arm} failed:\n{run.stderr}")
-            missing.add(arm)
-            continue
-        result = json.loads(run.stdout)
-        if result.pop("digest") != expected[name]:
-            raise SystemExit(f"{arm} gave wrong bytes for {name}")
-        size = sum(path.stat().st_size for path in files[name])
-        results.append({"set": name, "arm": arm, "touch": touch, "state": arguments.state, "bytes": size} | result)
-        emit(results[-1], arguments.out)
-    for arm in sorted(missing):
-        emit({"arm": arm, "missing": True}, arguments.out)
-    return results
+            raise RuntimeError(run.stderr)
+        return dict(json.loads(run.stdout.splitlines()[-1])) if run.stdout else {}
+
+    def _pack(self) -> None:
+        arm = next(arm for arm in self._arms if arm.packed)
+        for files in self._files.values():
+            loaders.packed(files[0]).parent.mkdir(exist_ok=True)
+            try:
+                self._process(arm, {}, "--pack", json.dumps([str(file) for file in files]))
+            except RuntimeError as error:
+                self._failed.add(arm.name)
+                self._emit({"arm": arm.name, "failed": str(error)[-2000:]})
+                return
+
+    def _emit(self, row: dict[str, Any]) -> None:
+        self.rows.append(row)
+        emit(row, self._arguments.out)
+
+    @property
+    def files(self) -> dict[str, list[Path]]:
+        """By checkpoint."""
+        return self._files
 
 
 def emit(record: dict[str, Any], out: Path | None) -> None:
     line = json.dumps(record)
     if out is None:
-        print(line)
+        print(line, flush=True)
     else:
         with out.open("a") as file:
             file.write(line + "\n")
 
 
-def table(results: Sequence[dict[str, Any]]) -> str:
-    """Fastest first within each set."""
-    groups: dict[tuple[str, str], list[dict[str, Any]]] = {}
-    for result in results:
-        arm = result["arm"] + (" + touch" if result["touch"] else "")
-        groups.setdefault((result["set"], arm), []).append(result)
-    lines = [f"{'set':4}{'arm':36}{'seconds':>9}{'GB/s':>8}{'min':>8}{'max':>8}{'CPU-s/GiB':>11}{'anon MiB':>10}"]
-    for name in dict.fromkeys(key[0] for key in groups):
-        rows = []
-        for (group, arm), runs in groups.items():
-            if group != name:
-                continue
-            rates = [run["bytes"] / run["seconds"] / 1e9 for run in runs]
-            seconds = statistics.median(run["seconds"] for run in runs)
-            cpu = statistics.median(run["cpu_seconds"] / run["bytes"] * (1 << 30) for run in runs)
-            anon = statistics.median(run["rss_anon_bytes"] for run in runs) / (1 << 20)
-            rows.append((seconds, arm, statistics.median(rates), min(rates), max(rates), cpu, anon))
-        for seconds, arm, rate, low, high, cpu, anon in sorted(rows):
-            lines.append(f"{name:4}{arm:36}{seconds:9.3f}{rate:8.2f}{low:8.2f}{high:8.2f}{cpu:11.3f}{anon:10.0f}")
-    return "\n".join(lines)
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--quick", action="store_true", help="L and S at a hundredth of their size, one run each")
+    parser.add_argument("--quick", action="store_true", help="S at a hundredth of its size, one run each")
     parser.add_argument("--device", default="cpu", help="cpu or cuda")
     parser.add_argument("--scale", type=float, default=0.05, help="1 is L 20 GB, M 16 GB, S 0.5 GB")
     parser.add_argument("--sets", default="LMS")
     parser.add_argument("--reps", type=int, default=5)
+    parser.add_argument("--sweep", action=argparse.BooleanOptionalAction, default=True)
     parser.add_argument("--state", choices=["warm", "cold"], default="warm")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--folder", type=Path, help="where checkpoints are made; a temporary folder by default")
+    parser.add_argument("--install", action="store_true", help="install the rivals first")
     parser.add_argument("--out", type=Path, help="JSON lines go here instead of stdout")
+    parser.add_argument("--chart", type=Path, help="an .svg or .png; needs matplotlib")
     parser.add_argument("--child", help=argparse.SUPPRESS)
-    parser.add_argument("--touch", action="store_true", help=argparse.SUPPRESS)
-    parser.add_argument("--files", nargs="*", type=Path, help=argparse.SUPPRESS)
+    parser.add_argument("--pack", help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.child:
-        print(json.dumps(child(arguments.child, arguments.device, arguments.touch, arguments.files)))
+        print(json.dumps(child(json.loads(arguments.child))))
         return
+    if arguments.pack:
+        loaders.pack([Path(name) for name in json.loads(arguments.pack)])
+        return
+    if arguments.install:
+        subprocess.run([sys.executable, "-m", "perf.loaders"], check=False, cwd=_ROOT, stdout=sys.stderr)
     if arguments.quick:
-        arguments.scale, arguments.reps, arguments.sets = 0.01, 1, "LS"
-    emit({"machine": machine(arguments.device), "scale": arguments.scale, "seed": arguments.seed}, arguments.out)
-    with tempfile.TemporaryDirectory(dir=arguments.folder) as folder:
-        print(table(measure(arguments, Path(folder))))
+        arguments.scale, arguments.reps, arguments.sets, arguments.sweep = 0.01, 1, "S", False
+    with tempfile.TemporaryDirectory(prefix="bentosync-bench-") as scratch:
+        folder = arguments.folder or Path(scratch)
+        known = facts(arguments.device, folder)
+        emit({"machine": known, "scale": arguments.scale, "seed": arguments.seed}, arguments.out)
+        bench = Bench(arguments, folder)
+        if arguments.state == "cold":
+            for name, files in bench.files.items():
+                set_state(files, "cold")
+                emit({"set": name, "disk_gb_per_s": disk_sample(files)}, arguments.out)
+        bench.run()
+    if arguments.chart:
+        load_table.chart(bench.rows, arguments.chart)
+    print(load_table.table(bench.rows, known))
 
 
 if __name__ == "__main__":

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import secrets
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 
@@ -144,6 +145,11 @@ def test_the_clocks_are_compared(invoke: Invoke, server: FaultyS3, seconds: int,
     assert abs(document["clock_ahead_seconds"] - seconds) < 5
 
 
+def test_the_region_shown_is_the_one_that_the_bucket_is_in(invoke: Invoke, server: FaultyS3) -> None:
+    server.keys = replace(KEYS, region="eu-west-3")
+    assert rows(invoke("remote", "test", "lab").stdout)["region"] == "eu-west-3"
+
+
 def test_a_store_that_ignores_conditions_is_named_with_the_way_out(invoke: Invoke, server: FaultyS3) -> None:
     server.inject("PutObject", Unconditional(), times=None)
     result = invoke("remote", "test", "lab")
@@ -174,6 +180,7 @@ def test_plain_http_to_another_machine_is_said_once_and_can_be_meant(
     assert result.exit_code == 0, result.stderr
     assert result.stderr.count("plain http") == 1
     assert "remote.far.allow_http true" in result.stderr
+    assert rows(result.stdout)["proxy"] == server.url
     assert invoke("config", "set", "remote.far.allow_http", "true").exit_code == 0
     assert "plain http" not in invoke("remote", "test", "far").stderr
 

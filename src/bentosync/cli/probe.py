@@ -123,6 +123,7 @@ def facts(access: Access) -> tuple[tuple[str, str], ...]:
         ("endpoint", access.endpoint),
         ("region", access.region),
         ("addressing", access.addressing),
+        ("proxy", access.proxy),
         ("credentials", access.credentials),
     )
     return tuple((label, text) for label, text in named if text is not None)

@@ -53,12 +53,14 @@ class Properties:
 class Access:
     """How a remote is reached, for whoever looks why it does not work. None is what does not apply to it.
 
-    `credentials` says where they were found. `clock_ahead_seconds` is the store's clock minus ours, by its last reply.
+    `credentials` says where they were found, `proxy` is its URL without any. `clock_ahead_seconds` is the store's clock
+    minus ours, by its last reply.
     """
 
     endpoint: str | None = None
     region: str | None = None
     addressing: str | None = None
+    proxy: str | None = None
     credentials: str | None = None
     clock_ahead_seconds: float | None = None
 

@@ -13,7 +13,7 @@ from bentosync.remote.contract import Remote
 from bentosync.remote.directory import DirectoryRemote
 from bentosync.remote.retrying import Clock, RetryingRemote, RetryPolicy
 from bentosync.remote.tracing import TracingRemote
-from bentosync.settings import NativeMode, RemoteSettings, TransferSettings
+from bentosync.settings import NativeMode, RemoteSettings, TransferSettings, aws
 from bentosync.wire.exchange import Wire
 from bentosync.wire.rate import Limiter
 
@@ -90,11 +90,12 @@ def _bucket(
 
 def _wire(remote: RemoteSettings, transfer: TransferSettings, native: NativeMode) -> Wire:
     """The fastest there is for what it can do, in front of the next (docs/adr/0007)."""
+    authorities = remote.ca_bundle or aws().get("AWS_CA_BUNDLE") or None
     if transfer.limit_bytes_per_second is not None:
         # Who asks for less than the line gives needs no fast path, and only this one waits between pieces.
         from bentosync.wire.pooled import PooledWire
 
-        return PooledWire(transfer, ca_bundle=remote.ca_bundle)
+        return PooledWire(transfer, ca_bundle=authorities)
     from bentosync.wire.direct import DirectWire
     from bentosync.wire.late import LateWire
 
@@ -102,11 +103,11 @@ def _wire(remote: RemoteSettings, transfer: TransferSettings, native: NativeMode
         # aiohttp takes a quarter of a second to import, and only what goes through a proxy needs it.
         from bentosync.wire.pooled import PooledWire
 
-        return PooledWire(transfer, ca_bundle=remote.ca_bundle)
+        return PooledWire(transfer, ca_bundle=authorities)
 
-    direct = DirectWire(transfer, behind=LateWire(full), ca_bundle=remote.ca_bundle)
+    direct = DirectWire(transfer, behind=LateWire(full), ca_bundle=authorities)
     if receiving.openssl_version(native) is None:
         return direct
     from bentosync.wire.native import NativeWire
 
-    return NativeWire(transfer, behind=direct, ca_bundle=remote.ca_bundle)
+    return NativeWire(transfer, behind=direct, ca_bundle=authorities)

@@ -292,7 +292,7 @@ REMOTE_KEYS: tuple[Key, ...] = (
     Key("addressing", "auto, path, virtual", one_of("auto", "path", "virtual"), "Where the bucket name goes."),
     Key("anonymous", "true or false", flag, "Send unsigned requests."),
     Key("single_writer", "true or false", flag, "Push to a store that ignores conditional writes."),
-    Key("ca_bundle", "path", path_text, "PEM file of certificate authorities to trust instead of the system's."),
+    Key("ca_bundle", "path", path_text, "PEM file of authorities to trust instead of `AWS_CA_BUNDLE` or the system's."),
     Key("allow_http", "true or false", flag, "Plain http to another machine is meant: do not warn about it."),
     Key("sse", ", ".join(ENCRYPTIONS), encryption, "Encryption at rest of what is pushed; else the bucket's default."),
     Key("sse_kms_key_id", "text", header_word, "KMS key (id, ARN or alias) for `sse`; else the bucket's or Amazon's."),

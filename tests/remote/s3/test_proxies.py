@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import ssl
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
@@ -71,6 +71,16 @@ def test_every_byte_of_a_push_and_a_pull_goes_through_the_proxy(world: World, mo
     assert all(head.startswith(f"CONNECT {HOST}:443 HTTP/1.1\r\n") for head in proxy.heads)
     assert all("Basic YW5uOnMgeA==" in head for head in proxy.heads)
     assert not [call for call in server.calls if "proxy-authorization" in call.headers]
+
+
+def test_the_authorities_that_aws_tools_trust_are_trusted_too(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HTTPS_PROXY", f"http://127.0.0.1:{world.proxy.port}")
+    bare = world.settings("consumer")
+    bare = replace(bare, remotes={"r": replace(bare.remotes["r"], ca_bundle=None)})
+    with pytest.raises(NetworkError, match="not trusted"):
+        asyncio.run(aio.list_remote(settings=bare))
+    monkeypatch.setenv("AWS_CA_BUNDLE", str(world.folder / "ca.pem"))
+    assert asyncio.run(aio.list_remote(settings=bare)) == []
 
 
 def test_a_host_named_by_no_proxy_is_asked_directly(world: World, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -123,12 +123,16 @@ class Client:
 
     async def access(self) -> Access:
         """How the store is reached, and how its clock stood at the last reply."""
+        from bentosync.wire.proxies import proxy_for  # whose imports nobody else needs so early
+
         at = await self._addressed()
         credentials = await self._identity()
+        proxy = proxy_for(at.base)
         return Access(
             endpoint=at.endpoint,
             region=at.region,
             addressing="virtual" if at.virtual else "path",
+            proxy=proxy.url if proxy else None,
             credentials=credentials.source if credentials else "none (anonymous)",
             clock_ahead_seconds=faults.clock_ahead_seconds(*self._last) if self._last else None,
         )

@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
+from dataclasses import dataclass
 
 import pytest
 
 from bentosync.errors import NetworkError
-from bentosync.transfer.flights import HEDGED_SHARE_MAX
+from bentosync.transfer import plateau
+from bentosync.transfer.flights import HEDGED_SHARE_MAX, Flight, Flights, Gap
+from bentosync.transfer.hedge import Patience
+from bentosync.transfer.meter import Meter
+from tests.transfer import virtual
 from tests.transfer.weather import GIB, MB, Outcome, Weather, pull
 
 FIXED = (1, 2, 4, 8, 16, 32, 64)
@@ -129,6 +135,47 @@ def test_what_comes_twice_is_bounded_whatever_happens(seed: int) -> None:
     assert outcome.meter.hedged_bytes <= outcome.size * HEDGED_SHARE_MAX
     assert outcome.sent_bytes - outcome.size <= outcome.size * 0.1
     assert outcome.dropped_bytes <= outcome.size * 0.1
+
+
+class Restless(plateau.Plateau):
+    """Changes its mind at every tick."""
+
+    def tick(self, now: float, seen: plateau.Seen) -> int:
+        self.level = 1 if self.level > 1 else 64
+        return self.level
+
+
+@pytest.mark.parametrize("pause", [0.05, 0.1, 0.25])
+def test_a_flight_that_is_stopped_as_it_begins_gives_its_range_back(pause: float) -> None:
+    """Flights end in the very moment of a tick, so that others begin and are stopped in one turn of the loop."""
+    closed: list[tuple[int, int]] = []
+
+    @dataclass
+    class Carried:
+        position: int
+        end: int
+        received: int = 1
+
+        @property
+        def edge(self) -> int:
+            return self.end
+
+    async def fetch(flight: Flight[str]) -> None:
+        stream = flight.stream = Carried(flight.start, flight.end)
+        await asyncio.sleep(pause)
+        stream.position = flight.end
+        closed.append((flight.start, flight.end))
+
+    async def main() -> None:
+        flights = Flights(
+            [Gap("f", 0, 400 << 23)], fetch, name=str, plateau=Restless(64), meter=Meter(), moved=lambda: 0,
+            range_bytes=1 << 23, patience=Patience(),
+        )  # fmt: skip
+        async with asyncio.timeout(600):
+            await flights.run()
+
+    virtual.run(main())
+    assert sorted(closed) == [(n << 23, (n + 1) << 23) for n in range(400)]
 
 
 def test_a_server_that_only_drips_is_given_up() -> None:

@@ -94,6 +94,7 @@ class Flight(Generic[T]):
     """The hedge of this flight."""
     stream: Stream | None = None
     task: asyncio.Task[None] | None = None
+    started: bool = False
     stopped: bool = False
     ending: bool = False
     lost_until: int = 0
@@ -228,8 +229,10 @@ class Flights(Generic[T]):
         flight.task = tasks.create_task(self._fly(flight))
 
     async def _fly(self, flight: Flight[T]) -> None:
+        flight.started = True
         try:
-            await self._fetch(flight)
+            if not flight.stopped:
+                await self._fetch(flight)
         except Enough:
             pass
         except asyncio.CancelledError:
@@ -264,8 +267,11 @@ class Flights(Generic[T]):
 
     def _stop(self, flight: Flight[T]) -> None:
         """End it now; the rest of its range goes back to the queue when its task has ended."""
-        if not flight.stopped and flight.task is not None:
-            flight.stopped = True
+        if flight.stopped:
+            return
+        flight.stopped = True
+        # A task that is cancelled before its first step never takes it: who would give its range back?
+        if flight.started and flight.task is not None:
             flight.task.cancel()
 
     def _end_early(self, flight: Flight[T]) -> None:

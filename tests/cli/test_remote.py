@@ -158,10 +158,12 @@ def test_a_store_that_ignores_conditions_is_named_with_the_way_out(invoke: Invok
 
 
 def test_a_folder_that_takes_no_files_is_told_as_such(invoke: Invoke, world: World) -> None:
-    world.configure('[remote.proc]\nurl = "file:///proc/sys"\n')
-    result = invoke("remote", "test", "proc")
-    assert result.exit_code in (3, 4)
-    assert "error[" in result.stderr
+    """Nobody makes files below /sys/kernel, root included."""
+    world.configure('[remote.sys]\nurl = "file:///sys/kernel"\n')
+    result = invoke("remote", "test", "sys")
+    assert result.exit_code == 4
+    found = rows(result.stdout)
+    assert (found["write"], found["pull"], found["push"]) == ("refused", "will work", "no: lacks write")
 
 
 def test_a_folder_that_is_not_there_yet_is_remarked_on(invoke: Invoke, world: World) -> None:

@@ -151,8 +151,9 @@ def test_the_region_shown_is_the_one_that_the_bucket_is_in(invoke: Invoke, serve
 
 
 def test_a_store_that_ignores_conditions_is_named_with_the_way_out(invoke: Invoke, server: FaultyS3) -> None:
+    assert rows(invoke("remote", "test", "lab").stdout)["conditional writes"] == "yes"
     server.inject("PutObject", Unconditional(), times=None)
-    result = invoke("remote", "test", "lab")
+    result = invoke("remote", "test", "lab")  # asked again, not remembered
     assert result.exit_code == 0
     assert "--single-writer" in rows(result.stdout)["conditional writes"]
 

@@ -13,7 +13,7 @@ import contextlib
 import secrets
 import time
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 from bentosync.errors import FORBIDDEN, AuthError, BentoMLException, IntegrityError, LocalIOError, NotFound
@@ -94,7 +94,8 @@ async def examine(
         InvalidArgument: It is behind a network and the settings say offline.
         AuthError, NetworkError, NotFound: As the remote raises them for reasons that no permission cures.
     """
-    async with opened_remote(chosen, settings, observer) as remote:
+    # Without a place to remember, whether conditional writes work is asked and not recalled.
+    async with opened_remote(chosen, replace(settings, cache_dir=None), observer) as remote:
         found = Examined(chosen.name, remote.properties.url)
         await _Examination(remote, found).run(read_only=read_only or chosen.anonymous)
         found.access = await remote.access()

@@ -145,37 +145,61 @@ class Restless(plateau.Plateau):
         return self.level
 
 
-@pytest.mark.parametrize("pause", [0.05, 0.1, 0.25])
-def test_a_flight_that_is_stopped_as_it_begins_gives_its_range_back(pause: float) -> None:
-    """Flights end in the very moment of a tick, so that others begin and are stopped in one turn of the loop."""
-    closed: list[tuple[int, int]] = []
+@dataclass
+class Carried:
+    """A stream that brings everything at its end."""
 
-    @dataclass
-    class Carried:
-        position: int
-        end: int
-        received: int = 1
+    position: int
+    end: int
+    received: int = 1
 
-        @property
-        def edge(self) -> int:
-            return self.end
+    @property
+    def edge(self) -> int:
+        return self.end
+
+
+def flights_over(leaves: int, pause: float, closed: list[tuple[int, int]]) -> Flights[str]:
+    """As many requests of a leaf each; what was fetched is in `closed`."""
 
     async def fetch(flight: Flight[str]) -> None:
         stream = flight.stream = Carried(flight.start, flight.end)
         await asyncio.sleep(pause)
-        stream.position = flight.end
-        closed.append((flight.start, flight.end))
+        stream.position = stream.end
+        closed.append((flight.start, stream.end))
+
+    return Flights(
+        [Gap("f", 0, leaves << 23)], fetch, name=str, plateau=Restless(64), meter=Meter(), moved=lambda: 0,
+        range_bytes=1 << 23, patience=Patience(),
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("pause", [0.01, 0.05, 0.25])
+def test_flights_that_are_stopped_again_and_again_lose_no_range(pause: float) -> None:
+    closed: list[tuple[int, int]] = []
 
     async def main() -> None:
-        flights = Flights(
-            [Gap("f", 0, 400 << 23)], fetch, name=str, plateau=Restless(64), meter=Meter(), moved=lambda: 0,
-            range_bytes=1 << 23, patience=Patience(),
-        )  # fmt: skip
         async with asyncio.timeout(600):
-            await flights.run()
+            await flights_over(400, pause, closed).run()
 
     virtual.run(main())
     assert sorted(closed) == [(n << 23, (n + 1) << 23) for n in range(400)]
+
+
+def test_a_flight_that_is_stopped_before_its_first_step_gives_its_range_back() -> None:
+    """A task that is cancelled so early never runs, not even its `finally`."""
+    closed: list[tuple[int, int]] = []
+
+    async def main() -> None:
+        flights = flights_over(1, 0.01, closed)
+        async with asyncio.TaskGroup() as tasks:
+            flights._begin(tasks, flights._next())
+            flights._stop(flights._flights[0])
+        assert flights._flights == []
+        async with asyncio.timeout(60):
+            await flights.run()
+
+    virtual.run(main())
+    assert closed == [(0, 1 << 23)]
 
 
 def test_a_server_that_only_drips_is_given_up() -> None:

@@ -52,6 +52,10 @@ class VirtualLoop(asyncio.SelectorEventLoop):
     def time(self) -> float:
         return self._virtual.now
 
+    def work(self, seconds: float) -> None:
+        """Let time pass while nothing else runs, as blocking work does."""
+        self._virtual.now += seconds
+
 
 class LoopClock:
     """The clock of `remote.retrying`, over the running loop."""

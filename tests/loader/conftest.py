@@ -7,8 +7,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import torch
 
 from bentosync import aio
+from bentosync.blocking import new_loop
 from bentosync.store.store import Store
 from tests.faults.bench import KEYS, quiet, settings
 from tests.faults.conftest import configure
@@ -36,6 +38,9 @@ def far(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[FaultyS3, Bu
 def distance(far: tuple[FaultyS3, Bucket, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Distance]:
     """`m:v1` is on the server, the store at `home` does not exist yet."""
     server, published, publisher = far
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)  # OpenMP's threads do not survive the fork of a test that forks
+    new_loop().close()  # libuv keeps a pipe of its own from the first loop on
     configure(monkeypatch)
     quiet()
     server.bucket.become(published)
@@ -43,3 +48,4 @@ def distance(far: tuple[FaultyS3, Bucket, Path], tmp_path: Path, monkeypatch: py
     yield Distance(server, publisher, tmp_path / "home")
     server.keys = KEYS
     server.heal()
+    torch.set_num_threads(threads)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import faulthandler
 import json
 import os
 import signal
@@ -24,6 +25,7 @@ def forked(work: Callable[[], Any], report: Path) -> int:
     """Run `work` in a child process, its result as JSON in `report`."""
     child = os.fork()
     if child == 0:
+        faulthandler.dump_traceback_later(30, exit=True)  # one that hangs says where, and does not hang the test
         status = 1
         try:
             result = work()

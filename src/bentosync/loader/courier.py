@@ -77,7 +77,7 @@ class Courier:
     def _fetch(self, read: Read, first: int, units: Sequence[memoryview]) -> None:
         proof, start = self._proofs[read.file], read.offset + first * self._unit
         size = sum(map(len, units))
-        self._distant.fetcher.call(lambda remote: self._receive(remote, proof, start, size, units))
+        self._distant.fetcher.fetch(size, lambda remote: self._receive(remote, proof, start, size, units))
         with self._lock:
             self.fetched_bytes += size
 

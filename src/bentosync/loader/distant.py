@@ -23,7 +23,7 @@ from functools import partial
 from typing import Literal
 
 from bentosync.errors import LocalIOError, NetworkError, UnsafeInput
-from bentosync.events import Event, Observer, ignore
+from bentosync.events import Event, Observer, Retried, ignore
 from bentosync.formats.safetensors import INDEX_BYTES_MAX, Header
 from bentosync.loader.cache import Cache
 from bentosync.loader.device import Backend
@@ -50,6 +50,7 @@ from bentosync.sync.pull import complete
 from bentosync.sync.resolve import Resolved, resolve
 from bentosync.sync.session import opened_remote, opened_store
 from bentosync.sync.watch import Watch
+from bentosync.transfer.meter import Meter
 
 _AMPLE = 2
 """Memory for so many times the weights is enough: once for the tensors, once for the pages of what is written."""
@@ -59,10 +60,13 @@ class Mailbox:
     """Events of the network's thread, until the caller's thread passes them on."""
 
     def __init__(self) -> None:
+        self.meter = Meter()
         self._events: deque[Event] = deque(maxlen=1000)
 
     def __call__(self, event: Event) -> None:
         """Keep it; of very many the oldest are lost."""
+        if isinstance(event, Retried):
+            self.meter.retried(event.code, event.delay_seconds)
         self._events.append(event)
 
     def deliver(self, observer: Observer | None) -> None:
@@ -134,7 +138,7 @@ def open_distant(ref: object, asked: Options, *, backend: Backend | None = None)
     if where is None or asked.cache == "first":
         return None
     mailbox = Mailbox()
-    fetcher = Fetcher(lambda: opened_remote(where.remote, where.settings, mailbox))
+    fetcher = Fetcher(lambda: opened_remote(where.remote, where.settings, mailbox), mailbox.meter)
     opened: Distant | None = None
     try:
         opened = _open(where, asked, backend, fetcher, mailbox, began)

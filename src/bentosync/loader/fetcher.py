@@ -1,5 +1,8 @@
 """A remote on an event loop of its own, for threads that wait for bytes.
 
+How many requests are in flight at once is what `transfer.plateau` finds, whatever the number of threads that ask;
+they get their turns in the order in which they asked.
+
 The pipeline's readers are threads, the wire lives in one event loop; here they meet. `call` hands a coroutine to the
 loop's thread and waits for it. Whatever ends that wait, the coroutine has ended before: memory that was lent to it is
 the caller's again. `stop` cancels what is under way, so a reader never keeps a closing load waiting for a slow server.
@@ -11,15 +14,22 @@ import asyncio
 import concurrent.futures
 import contextlib
 import threading
-from collections.abc import Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine
 from contextlib import AbstractAsyncContextManager
 from typing import Any, TypeVar
 
+from bentosync.blocking import new_loop
 from bentosync.loader.staging import Stopped
 from bentosync.remote.contract import Remote
+from bentosync.transfer.meter import Meter
+from bentosync.transfer.pace import Pace
+from bentosync.transfer.plateau import chosen
 
 Result = TypeVar("Result")
 Opened = Callable[[], AbstractAsyncContextManager[Remote]]
+
+_LEVEL_START = 16
+"""A load is over in seconds: it begins with as many requests as one machine of a bucket serves well."""
 
 _CLOSE_SECONDS = 2.0
 """A loop that is stuck (a name server that hangs) is left behind after this; its thread is a daemon."""
@@ -28,12 +38,14 @@ _CLOSE_SECONDS = 2.0
 class Fetcher:
     """Runs coroutines on a remote. Any thread may call; `close()` it at the end."""
 
-    def __init__(self, opened: Opened) -> None:
+    def __init__(self, opened: Opened, meter: Meter | None = None) -> None:
+        self.meter = meter or Meter()
         self._opened = opened
         self._ready: concurrent.futures.Future[Remote] = concurrent.futures.Future()
         self._loop: asyncio.AbstractEventLoop | None = None
         self._closing: asyncio.Event | None = None
         self._main: asyncio.Task[Any] | None = None
+        self._pace: Pace | None = None
         self._stopped = False
         self._thread = threading.Thread(target=self._run, name="bentosync-network", daemon=True)
         self._thread.start()
@@ -57,6 +69,29 @@ class Fetcher:
             future.cancel()  # Ctrl-C in the waiting thread; does nothing to a future that is done
             raise
 
+    def fetch(self, size: int, work: Callable[[Remote], Awaitable[None]]) -> None:
+        """As `call`, for a `work` that moves `size` bytes and may be repeated: when it is its turn."""
+        pace = self._pace
+        assert pace is not None
+        self.call(lambda remote: pace.send(size, lambda: work(remote)))
+
+    def set_out(self, *, total_bytes: int, streams_max: int, unit_bytes: int) -> None:
+        """Get ready to `fetch` so many bytes, with so many requests in flight at most."""
+        started: concurrent.futures.Future[None] = concurrent.futures.Future()
+
+        async def keep_pace(remote: Remote) -> None:
+            level = chosen(streams_max, unit_bytes, level_start=_LEVEL_START)
+            self._pace = Pace(level, self.meter, total_bytes=total_bytes)
+            async with self._pace.running():
+                started.set_result(None)
+                assert self._closing is not None
+                await self._closing.wait()
+
+        if self._loop is None:
+            raise Stopped
+        asyncio.run_coroutine_threadsafe(keep_pace(self._ready.result()), self._loop)
+        started.result()
+
     def stop(self) -> None:
         """Cancel every call under way and refuse new ones. May be called again."""
         self._stopped = True
@@ -76,7 +111,8 @@ class Fetcher:
 
     def _run(self) -> None:
         try:
-            asyncio.run(self._serve())
+            with asyncio.Runner(loop_factory=new_loop) as runner:
+                runner.run(self._serve())
         except BaseException as error:  # whoever calls first raises it
             if not self._ready.done():
                 self._ready.set_exception(error)

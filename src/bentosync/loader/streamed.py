@@ -1,7 +1,7 @@
 """Tensors from a remote, through the same pipeline as from a disk: fetched, proven, copied, handed out as views.
 
-Every reader of the pipeline keeps one request under way. Reads are in file order, so tensors become ready in file
-order; the first and the last ones are small (`ramp`).
+Every reader of the pipeline has one read in hand; how many of those are under way at once is what the network gives
+(`fetcher`). Reads are in file order, so tensors become ready in file order; the first and the last are small (`ramp`).
 """
 
 from __future__ import annotations
@@ -61,7 +61,7 @@ def streamed_tensors(
     """Tensors in file order, each when its bytes are on the device. Close the generator to stop early."""
     asked, backend = distant.options, distant.backend
     sizes = shape(
-        jobs=distant.settings.transfer.jobs, unit=unit_bytes(distant.strength), to_device=backend.name != "cpu"
+        jobs=distant.settings.transfer.streams_max, unit=unit_bytes(distant.strength), to_device=backend.name != "cpu"
     )
     plan = ramped(
         plan_reads(
@@ -87,6 +87,7 @@ def streamed_tensors(
         ahead_bytes=_AHEAD_BYTES,
         on_done=_progress(distant, plan),
     )
+    distant.fetcher.set_out(total_bytes=plan.read_bytes, streams_max=sizes.readers, unit_bytes=sizes.read_bytes)
     timeline = distant.timeline
     timeline.reach("planned", distant.began)
     opened = time.perf_counter()

@@ -61,35 +61,22 @@ def coldstart(
     for number in range(rounds):
         for way in ways or tuple(WAYS):
             session.say(f"round {number + 1} of {rounds}: {way}")
-            rows.append(
-                {"way": way, "round": number} | _run(session, remote.name or remote.url, model, device, way, folder)
-            )
+            report = _run(remote.name or remote.url, model, device, way, folder)
+            rows.append({"way": way, "round": number} | report)
     if session.json:
         session.document({"model": model, "remote": remote.url, "runs": rows})
         return
     header = ("way", *(name.replace("_", " ") for name in STAGES), "in all", "rate")
-    shown = [
-        _line(way, [row for row in rows if row["way"] == way]) for way in dict.fromkeys(row["way"] for row in rows)
-    ]
-    for line in table.lines(header, shown):
+    reports = {way: [row for row in rows if row["way"] == way] for way in dict.fromkeys(row["way"] for row in rows)}
+    for line in table.lines(header, [_line(way, of_way) for way, of_way in reports.items()]):
         session.result(line)
 
 
 def _run(remote: str, model: str, device: str, way: str, folder: Path | None) -> dict[str, Any]:
     """One load in a process of its own, into a store of its own; its report."""
     with tempfile.TemporaryDirectory(prefix="bentosync-bench-", dir=folder) as home:
-        command = [
-            sys.executable,
-            "-m",
-            "bentosync",
-            "--json",
-            "--progress",
-            "none",
-            "--store",
-            home,
-            "--remote",
-            remote,
-        ]
+        command = [sys.executable, "-m", "bentosync", "--json", "--progress", "none", "--store", home]
+        command += ["--remote", remote, "load", model, "--device", device, "--cache", WAYS[way]]
         done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode:
         try:

@@ -5,7 +5,8 @@ What torch promises about streams, and how it is kept here:
 - A block of torch's caching allocator belongs to the stream that was current when it was allocated, and is handed out
   again as soon as it is freed, to work on that stream. So blocks are allocated on the caller's stream, the copies first
   wait for what that stream still does with recycled memory, and the caller's stream waits for the copies before a
-  tensor is handed out: whatever is freed later is freed in the order of that one stream.
+  tensor is handed out: whatever is freed later is freed in the order of that one stream. As with any tensor of torch,
+  who uses one on yet another stream says so to the allocator (`Tensor.record_stream`).
 - The current device and stream are each thread's own, and a thread begins at device 0. A reader sets both once
   (`attach`): else its first call would make a context, half a GiB, on a device that nobody asked for.
 - Events sleep when they are waited for (`blocking=True`); by default a waiting thread spins, and readers are many.
@@ -13,6 +14,7 @@ What torch promises about streams, and how it is kept here:
 
 from __future__ import annotations
 
+import mmap
 import os
 from contextlib import suppress
 from functools import cache
@@ -21,7 +23,7 @@ from bentosync.errors import OutOfMemory
 from bentosync.loader.device.backend import Event, HostMemory, PinRefused
 from bentosync.loader.device.block import Block
 from bentosync.loader.device.framework import torch
-from bentosync.loader.device.host import pageable, touch
+from bentosync.loader.device.host import anonymous, pageable, staging, touch
 from bentosync.loader.device.pinned import PinnedPool
 
 _PORTABLE = 1
@@ -107,15 +109,18 @@ os.register_at_fork(after_in_child=_pool.cache_clear)
 
 def _pin(size: int) -> HostMemory:
     try:
-        memory = pageable(size)
+        pages = anonymous(size)
+        # A child must not share these pages: a write of ours could then go to a copy that the device never reads.
+        pages.madvise(mmap.MADV_DONTFORK)
+        memory = staging(pages, pinned=True)
         touch(memory)
     except (OSError, MemoryError) as error:
         raise PinRefused(f"no {size >> 20} MiB of host memory: {error}") from None
     status = int(torch.cuda.cudart().cudaHostRegister(memory.tensor.data_ptr(), size, _PORTABLE))
-    if status == 0:
-        return HostMemory(memory.view, memory.tensor, pinned=True)
-    _forget_error()
-    raise PinRefused(f"cudaHostRegister refused {size >> 20} MiB: CUDA error {status}")
+    if status != 0:
+        _forget_error()
+        raise PinRefused(f"cudaHostRegister refused {size >> 20} MiB: CUDA error {status}")
+    return memory
 
 
 def _unpin(memory: HostMemory) -> None:

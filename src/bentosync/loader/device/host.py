@@ -26,8 +26,12 @@ def anonymous(size: int) -> mmap.mmap:
 
 def pageable(size: int) -> HostMemory:
     """Page-aligned memory that is not pinned, untouched."""
-    memory = anonymous(size)
-    return HostMemory(memoryview(memory), torch.frombuffer(memory, dtype=torch.uint8), pinned=False)
+    return staging(anonymous(size), pinned=False)
+
+
+def staging(memory: mmap.mmap, *, pinned: bool) -> HostMemory:
+    """A mapping as memory for staging."""
+    return HostMemory(memoryview(memory), torch.frombuffer(memory, dtype=torch.uint8), pinned=pinned)
 
 
 def touch(memory: HostMemory) -> None:

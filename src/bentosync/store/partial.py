@@ -94,6 +94,8 @@ class PartialFile:
 
         With `strong`, leaves whose blocks all hold must match their BLAKE3 as well.
         """
+        if not any(self.has(block) for block in range(self.blocks)):
+            return 0
         buffer = memoryview(bytearray(min(LEAF_BYTES, self.entry.size)))
         fd = self.open()
         try:
@@ -222,8 +224,9 @@ class Partial:
         self._tree_fd = os.open(self.tree, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         (self.root / "manifest.jsonl").write_bytes(document)
         self._remove_strangers()
+        for folder in {file.path.parent for file in self.files}:
+            folder.mkdir(parents=True, exist_ok=True)
         for file in self.files:
-            file.path.parent.mkdir(parents=True, exist_ok=True)
             _allocate(file.path, file.entry.size)
         self._bitmap_fd = os.open(self.root / "bitmap", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
         stored = os.pread(self._bitmap_fd, len(_MAGIC) + len(self._bits), 0)

@@ -2,6 +2,8 @@
 
 This is where settings, store and remote meet; everything below takes them as arguments. What moves models is here; what
 keeps store and remotes in order lives in `upkeep` and is found here too.
+
+Each operation imports what it alone needs: together that takes as long as a small pull.
 """
 
 from __future__ import annotations
@@ -21,32 +23,28 @@ from bentosync.events import Finished, Observer, ignore
 from bentosync.settings import Settings
 from bentosync.store.model import Model
 from bentosync.store.proof import Strength
-from bentosync.sync import alias as aliasing
-from bentosync.sync import checkout as checking_out
-from bentosync.sync import copy as copying
-from bentosync.sync import plan as planning
-from bentosync.sync import push as pushing
-from bentosync.sync.checkout import CheckedOut
 from bentosync.sync.pull import Verify
 from bentosync.sync.selection import Selection
 from bentosync.sync.session import opened_remote, opened_store, pull_version
 from bentosync.sync.watch import Watch
 from bentosync.tag import Tag, check_alias, parse_reference
-from bentosync.upkeep import (
-    delete_remote,
-    gc_remote,
-    list_aliases,
-    list_remote,
-    prune,
-    remove_alias,
-    repair,
-    set_alias,
-)
 
 if TYPE_CHECKING:
     from bentosync.loader.load import Ref
     from bentosync.loader.selection import RowPlan, Selector
     from bentosync.loader.stream import LoadedTensors
+    from bentosync.sync import plan as planning
+    from bentosync.sync.checkout import CheckedOut
+    from bentosync.upkeep import (
+        delete_remote,
+        gc_remote,
+        list_aliases,
+        list_remote,
+        prune,
+        remove_alias,
+        repair,
+        set_alias,
+    )
 
 __all__ = [
     "Strength",
@@ -67,6 +65,16 @@ __all__ = [
     "repair",
     "set_alias",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    """What lives in `upkeep`, which is imported when the first of it is wanted."""
+    if name not in __all__:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from bentosync import upkeep
+
+    found = globals()[name] = getattr(upkeep, name)
+    return found
 
 
 async def push(
@@ -101,6 +109,9 @@ async def push(
         NotFound: No such version, or no remote is configured.
         Conflict, IntegrityError, AuthError, NetworkError, LocalIOError: See `bentosync.errors`.
     """
+    from bentosync.sync import alias as aliasing
+    from bentosync.sync import push as pushing
+
     for alias in aliases:
         check_alias(alias)
     settings = settings or configuration.load()
@@ -190,6 +201,8 @@ async def checkout(
         Conflict: Other bytes are under the same name.
         IntegrityError, AuthError, NetworkError, NoSpace, LocalIOError: See `bentosync.errors`.
     """
+    from bentosync.sync import checkout as checking_out
+
     settings = settings or configuration.load()
     watch = Watch(on_event, "pull")
     async with opened_remote(configuration.choose_remote(settings, remote), settings, watch) as source:
@@ -231,6 +244,8 @@ async def copy(
         NotFound: The source has no such version, or a remote is not configured.
         Conflict, IntegrityError, AuthError, NetworkError: See `bentosync.errors`.
     """
+    from bentosync.sync import copy as copying
+
     settings = settings or configuration.load()
     chosen = configuration.choose_remote(settings, target)
     watch = Watch(on_event, "copy")
@@ -260,6 +275,8 @@ async def plan_push(
     on_event: Observer = ignore,
 ) -> planning.Plan:
     """What `push` would send, without sending it. Raises as `push` would."""
+    from bentosync.sync import plan as planning
+
     settings = settings or configuration.load()
     store = opened_store(settings)
     model = store.get(tag)
@@ -278,6 +295,8 @@ async def plan_pull(
     on_event: Observer = ignore,
 ) -> planning.Plan:
     """What `pull` (or `checkout`) would fetch, without fetching it. Raises as `pull` would."""
+    from bentosync.sync import plan as planning
+
     settings = settings or configuration.load()
     selection = Selection(tuple(include), tuple(exclude))
     async with opened_remote(configuration.choose_remote(settings, remote), settings, on_event) as source:
@@ -305,7 +324,8 @@ async def load_to_device(
 ) -> LoadedTensors:
     """`bentosync.load_to_device` without blocking the loop: it runs in a worker thread.
 
-    Cancelling this coroutine stops waiting; the load itself ends at its next event and frees what it allocated.
+    A load that is cancelled ends at its next event, and has freed what it allocated when this raises: as a rule at once,
+    after two seconds at most.
     """
     given = locals()
     # Imported here: torch takes two seconds, and nothing else in this module needs it.
@@ -324,8 +344,12 @@ async def load_to_device(
             warnings.warn(event.message, RuntimeWarning, stacklevel=2)
 
     asked = replace(Options.of(given), on_event=observe)
+    work = asyncio.get_running_loop().run_in_executor(None, lambda: LoadedTensors.of(stream_of(ref, asked)))
     try:
-        return await asyncio.to_thread(lambda: LoadedTensors.of(stream_of(ref, asked)))
+        return await asyncio.shield(work)
     except CancelledError:
         stop.set()
+        await asyncio.wait([work], timeout=_LOAD_ENDS_SECONDS)
+        if work.done():
+            work.exception()  # whatever became of it, somebody has looked
         raise

@@ -25,6 +25,11 @@ WEATHERS: dict[str, dict[str, str]] = {
 }
 
 
+def fixed(level: int) -> Setting:
+    """So many requests in flight from start to end, whatever they bring."""
+    return Setting(str(level), {"jobs": level}, {"bentosync.transfer.plateau:FIXED": level})
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--size", type=parse_size, default=1 << 30)
@@ -34,7 +39,7 @@ def main() -> None:
     parser.add_argument("--way", choices=["pull", "push"], default="pull")
     parser.add_argument("--folder", type=Path)
     arguments = parser.parse_args()
-    settings = [Setting(str(n), {"jobs": n}, {}) for n in arguments.values]
+    settings = [fixed(value) for value in arguments.values]
     weathers = {name: WEATHERS[name] for name in arguments.weathers}
     shape = Shape(arguments.size, shards=2, small=0)
     with tempfile.TemporaryDirectory(dir=arguments.folder) as folder:

@@ -85,3 +85,9 @@ def test_rivals_are_listed() -> None:
 )
 def test_an_experiment_prints_its_answer(name: str, words: list[str]) -> None:
     assert "fastest with" in script(name, "--size", "2MiB", "--rounds", "1", *words)
+
+
+@pytest.mark.long
+def test_the_controller_is_compared_with_fixed_numbers() -> None:
+    words = ["--size", "2MiB", "--rounds", "1", "--values", "4", "--weathers", "503 above 8"]
+    assert json.loads(script("exp_control", *words))["best_fixed"] == "4"

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
-from itertools import chain, repeat
+from itertools import chain, cycle, repeat
 
 import pytest
 
@@ -17,7 +17,7 @@ from bentosync.errors import (
     UnknownHost,
 )
 from bentosync.events import Event, Retried
-from bentosync.remote.contract import RangeSink, Stat
+from bentosync.remote.contract import Part, RangeSink, Stat, Upload
 from bentosync.remote.retrying import RetryingRemote, RetryPolicy
 from tests.remote.conformance import Collector, pattern
 
@@ -179,6 +179,68 @@ async def test_successes_fill_the_budget_again() -> None:
     inner.errors = chain(network(1), repeat(None))
     await remote.stat("k")
     assert len(seen) == 3
+
+
+async def test_bytes_that_moved_fill_it_faster_so_that_a_long_transfer_survives_a_rough_store() -> None:
+    """A third of all requests refused, for longer than the tokens would last without progress."""
+
+    class Rough(Failing):
+        async def send_part(self, *args: object, **more: object) -> Part:
+            self.step()
+            return Part(1, 0, "e")
+
+    inner = Rough()
+    inner.errors = cycle([Throttled("slow down"), None, None])
+    remote, _, seen = patient(inner, RetryPolicy(budget_tokens=100, failure_tokens=5))
+    part = memoryview(bytearray(16 << 20))
+    for number in range(1, 1001):
+        await remote.send_part(Upload("k", "1"), number, [part], checksum=None)
+    assert len(seen) == 500
+
+
+async def test_a_call_that_has_bad_luck_is_not_given_up_while_others_get_through() -> None:
+    class Unfair(Failing):
+        async def stat(self, key: str) -> Stat:
+            await asyncio.sleep(0)
+            await asyncio.sleep(0)
+            if key == "unlucky":
+                self.calls += 1
+                if self.calls <= 20:
+                    raise Throttled("slow down")
+            return Stat(key, 0, "", 0.0)
+
+    remote, _, seen = patient(Unfair(), RetryPolicy(attempts=3))
+
+    async def others() -> None:
+        while not call.done():
+            await remote.stat("lucky")
+
+    async with asyncio.TaskGroup() as group:
+        call = group.create_task(remote.stat("unlucky"))
+        group.create_task(others())
+    assert len(seen) == 20
+
+
+async def test_a_call_that_is_refused_while_nothing_else_gets_through_is_given_up_after_its_tries() -> None:
+    remote, _, seen = patient(Failing(*[Throttled("slow down")] * 100), RetryPolicy(attempts=3))
+    with pytest.raises(Throttled):
+        await remote.stat("k")
+    assert len(seen) == 2
+
+
+async def test_what_fails_otherwise_is_given_up_after_its_tries_whoever_gets_through() -> None:
+    class Broken(Failing):
+        async def stat(self, key: str) -> Stat:
+            if key == "broken":
+                raise NetworkError("the connection broke")
+            return Stat(key, 0, "", 0.0)
+
+    remote, _, seen = patient(Broken(), RetryPolicy(attempts=3))
+    for _ in range(2):
+        await remote.stat("fine")
+    with pytest.raises(NetworkError):
+        await remote.stat("broken")
+    assert len(seen) == 2
 
 
 async def test_a_range_goes_on_behind_the_proven_bytes_and_progress_renews_the_tries() -> None:

@@ -347,9 +347,9 @@ class Flights(Generic[T]):
             assert stream is not None
             match action:
                 case Restart():
-                    self._meter.restarts += 1
-                    flight.restarts += 1
                     if flight.second is None:
+                        self._meter.restarts += 1
+                        flight.restarts += 1
                         self._stop(flight)
                 case Split():
                     middle = stream.position + action.keep_bytes

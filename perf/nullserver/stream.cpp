@@ -15,8 +15,6 @@ namespace {
 
 constexpr std::size_t buffer_bytes = 256 << 10;
 constexpr std::size_t call_bytes = 8 << 20;
-// Small enough that a rate of 1 MB/s still looks like a stream.
-constexpr std::size_t shaped_bytes = 64 << 10;
 constexpr int hang_milliseconds = 600'000;
 
 }  // namespace
@@ -141,7 +139,7 @@ std::size_t Stream::step(std::size_t size) {
     if (!weather_.shaped()) {
         return std::min(size, call_bytes);
     }
-    size = std::min(size, shaped_bytes);
+    size = std::min(size, weather_.shaped_bytes());
     weather_.pace(pacer_, size);
     return size;
 }

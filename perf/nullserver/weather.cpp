@@ -6,6 +6,8 @@
 namespace nullserver {
 namespace {
 
+constexpr auto lag_max = std::chrono::milliseconds(5);
+
 // SplitMix64's finaliser: neighbouring counters give unrelated numbers.
 double uniform(std::uint64_t value) noexcept {
     value += 0x9e3779b97f4a7c15;
@@ -22,7 +24,8 @@ void Pacer::wait(std::size_t bytes, double rate) {
     {
         const std::lock_guard lock(mutex_);
         const std::chrono::duration<double> cost(static_cast<double>(bytes) / rate);
-        next_ = std::max(next_, Clock::now()) + std::chrono::duration_cast<Clock::duration>(cost);
+        // A thread that slept too long has not lost its share: up to `lag_max` of it is caught up.
+        next_ = std::max(next_, Clock::now() - lag_max) + std::chrono::duration_cast<Clock::duration>(cost);
         due = next_;
     }
     std::this_thread::sleep_until(due);
@@ -45,6 +48,13 @@ bool Weather::stalls() { return conditions_.stall_nth != 0 && ++large_ == condit
 
 bool Weather::shaped() const noexcept {
     return conditions_.rate_total > 0 || conditions_.rate_connection > 0 || conditions_.crawl_above != 0;
+}
+
+// Half a millisecond's worth of the highest rate, so that waiting costs little CPU; never so much that a rate of 1 MB/s
+// stops looking like a stream.
+std::size_t Weather::shaped_bytes() const noexcept {
+    const double fastest = std::max(conditions_.rate_total, conditions_.rate_connection);
+    return static_cast<std::size_t>(std::clamp(fastest * 0.0005, 64.0 * 1024, 1024.0 * 1024));
 }
 
 void Weather::pace(Pacer& connection, std::size_t bytes) {

@@ -52,6 +52,7 @@ public:
     bool refuses();              // whether the request that just began is answered 503
     bool stalls();               // whether this large GET is the one that stops half-way
     bool shaped() const noexcept;
+    std::size_t shaped_bytes() const noexcept;  // how much is sent between two waits
     void pace(Pacer& connection, std::size_t bytes);
     const Conditions& conditions() const noexcept { return conditions_; }
 

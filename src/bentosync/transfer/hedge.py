@@ -24,7 +24,7 @@ class Patience:
     young_seconds: float = 0.5
     quiet_seconds: float = 5.0
     slow_seconds: float = 3.0
-    stuck_seconds: float = 1.0
+    stuck_seconds: float = 0.6
     slow_share: float = 0.1
     drip_bytes_per_second: float = 1024.0
     drip_seconds: float = 30.0

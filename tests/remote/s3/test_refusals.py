@@ -192,10 +192,14 @@ async def test_anonymous_requests_carry_no_signature() -> None:
         (lambda remote: remote.stat("k"), "HeadObject of k", "s3:GetObject on arn:aws:s3:::bucket/p/k"),
         (lambda remote: remote.write("k", b""), "PutObject of k", "s3:PutObject on arn:aws:s3:::bucket/p/k"),
         (lambda remote: remote.delete("k"), "DeleteObject of k", "s3:DeleteObject on arn:aws:s3:::bucket/p/k"),
-        (lambda remote: anext(aiter(remote.list(""))), "ListObjectsV2 on", "s3:ListBucket on arn:aws:s3:::bucket,"),
+        (
+            lambda remote: anext(aiter(remote.list(""))),
+            "ListObjectsV2 (the listing of",
+            "s3:ListBucket on arn:aws:s3:::bucket,",
+        ),
         (
             lambda remote: anext(aiter(remote.list_uploads(""))),
-            "ListMultipartUploads on",
+            "ListMultipartUploads (the listing of",
             "s3:ListBucketMultipartUploads on arn:aws:s3:::bucket,",
         ),
         (

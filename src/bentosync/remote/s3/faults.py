@@ -202,7 +202,7 @@ def _forbidden(found: Fault, told: str, scene: Scene) -> Forbidden:
     resource = f"arn:aws:s3:::{scene.bucket}" + (f"/{scene.key}" if scene.key else "")
     if not permission.startswith("s3:"):
         resource = "what the message names"
-    refused = f"{scene.api.name} of {scene.what} in" if scene.key else f"{scene.api.name} on"
+    refused = f"{scene.api.name} of {scene.what}" if scene.key else f"{scene.api.name} ({scene.what})"
     hints = [f"grant {permission} on {resource}, or use other credentials"]
     if scene.api.reads and permission == scene.api.permission:
         hints.append("if the object may not exist: who lacks s3:ListBucket on the bucket is told this instead")
@@ -210,7 +210,7 @@ def _forbidden(found: Fault, told: str, scene: Scene) -> Forbidden:
         hints.append(f"if the bucket does not belong to account {scene.owner}: correct expected_bucket_owner")
     hints.append("policies for pull, push, delete and gc: docs/how-to/permissions.md")
     return Forbidden(
-        f"{scene.host} refuses {refused} bucket {scene.bucket} to credentials {scene.credentials} ({told})",
+        f"{scene.host} refuses {refused} in bucket {scene.bucket} to credentials {scene.credentials} ({told})",
         permission=permission,
         hint="\n".join(hints),
     )

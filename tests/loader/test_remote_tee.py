@@ -265,6 +265,20 @@ def test_memory_that_was_changed_before_it_was_written_is_a_gap(
     assert tee.cache.skipped_bytes == MIB
 
 
+def test_what_was_offered_of_some_tensors_is_written_though_the_load_is_closed_at_once(
+    distance: Distance, manifest: Manifest, tmp_path: Path
+) -> None:
+    ready = threading.Event()
+    tee, _ = tee_of(tmp_path / "p", manifest, check_space=wait_for(ready))
+    block = memoryview(blocks_of(distance, "model-1.safetensors")[0])
+    assert tee.offer("model-1.safetensors", 0, [block], shared=False, done=lambda: None)
+    tee.finish(whole=False)
+    tee.leave()
+    ready.set()
+    assert tee.cache.wait(30) == "partial"
+    assert tee.cache.written_bytes == MIB
+
+
 def test_a_tee_that_fails_gives_back_all_it_was_offered(distance: Distance, manifest: Manifest, tmp_path: Path) -> None:
     ready, given = threading.Event(), []
 

@@ -79,17 +79,22 @@ class Fetcher:
         """Get ready to `fetch` so many bytes, with so many requests in flight at most."""
         started: concurrent.futures.Future[None] = concurrent.futures.Future()
 
-        async def keep_pace(remote: Remote) -> None:
-            level = chosen(streams_max, unit_bytes, level_start=_LEVEL_START)
-            self._pace = Pace(level, self.meter, total_bytes=total_bytes)
-            async with self._pace.running():
-                started.set_result(None)
-                assert self._closing is not None
-                await self._closing.wait()
+        async def keep_pace() -> None:
+            try:
+                level = chosen(streams_max, unit_bytes, level_start=_LEVEL_START)
+                self._pace = Pace(level, self.meter, total_bytes=total_bytes)
+                async with self._pace.running():
+                    started.set_result(None)
+                    assert self._closing is not None
+                    await self._closing.wait()
+            except BaseException as error:
+                if not started.done():
+                    started.set_exception(error)
+                raise
 
         if self._loop is None:
             raise Stopped
-        asyncio.run_coroutine_threadsafe(keep_pace(self._ready.result()), self._loop)
+        asyncio.run_coroutine_threadsafe(keep_pace(), self._loop)
         started.result()
 
     def stop(self) -> None:

@@ -95,6 +95,7 @@ class Tee:
         self._vouched: list[tuple[str, int, int]] = []
         self._backlog = 0
         self._open = True
+        self._finished = False
         self._whole = False
         self._cancel: Callable[[], None] = lambda: None
         self._left = False
@@ -131,13 +132,14 @@ class Tee:
         """The load is over. With `whole` the version is completed and published, else kept as a partial."""
         with self._changed:
             self._open = False
+            self._finished = True
             self._whole = whole
             self._changed.notify()
 
     def leave(self) -> None:
         """Stop at the next opportunity; what is written stays. A second call, or one after the end, does nothing."""
         with self._changed:
-            if self._whole:
+            if self._finished:
                 return
             self._open = False
             self._left = True
@@ -259,7 +261,7 @@ class Tee:
 
     def _at_exit(self) -> None:
         """Two seconds to finish; then what is proven stays as a partial."""
-        if not self._whole:
+        if not self._finished:
             self.leave()
             return
         self._thread.join(_EXIT_SECONDS)

@@ -16,7 +16,7 @@ from bentosync.cli import amounts
 from bentosync.cli.operation import watched
 from bentosync.cli.options import Command
 from bentosync.cli.session import Session, pass_session
-from bentosync.errors import IntegrityError, InvalidArgument
+from bentosync.errors import IntegrityError, InvalidArgument, MissingExtra
 from bentosync.settings import RemoteSettings, Settings
 from bentosync.settings.keys import Place, size
 
@@ -101,8 +101,13 @@ class Tour:
         self._step("verify", model.file_size, seconds(), "every byte, with BLAKE3")
 
     def _load(self, tag: str) -> None:
+        try:
+            self._load_with_torch(tag)
+        except MissingExtra as error:
+            self._step("load", 0, 0.0, f"left out: {error.message} ({error.hint})")
+
+    def _load_with_torch(self, tag: str) -> None:
         model = self._session.store.get(tag)
-        # Raises MissingExtra with the pip line where there is no torch; all steps before are on the screen by then.
         from bentosync.loader import device
         from bentosync.loader.load import load_to_device
 

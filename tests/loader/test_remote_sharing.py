@@ -38,7 +38,7 @@ def forked(work: Callable[[], Any], report: Path) -> int:
 
 
 def load(distance: Distance, staging: str) -> dict[str, Any]:
-    tensors = distance.load(staging=staging)
+    tensors = distance.load(staging=staging, settings=distance.settings(stall_seconds=60.0))
     cache = tensors.report.cache
     assert cache is not None
     return {
@@ -95,7 +95,7 @@ def test_a_follower_whose_leader_dies_leads_on(distance: Distance, tmp_path: Pat
 def test_a_load_beside_a_pull_waits_for_the_pull(distance: Distance, tmp_path: Path) -> None:
     child = forked(lambda: distance.pull(), tmp_path / "pull.json")
     wait_until(lambda: len(distance.server.calls) > 1)
-    tensors = distance.load(staging="force")
+    tensors = distance.load(staging="force", settings=distance.settings(stall_seconds=60.0))
     assert os.waitpid(child, 0)[1] == 0
     assert wrong(tensors.items()) == []
     assert distance.sent_bytes <= 1.1 * WEIGHT_BYTES + 400_000

@@ -111,6 +111,14 @@ class Distant:
         """Whether every tensor is asked for."""
         return self.options.tensors is None and not self.options.plan
 
+    def finish(self) -> None:
+        """Everything asked for is loaded: the tee may go on to publish, and a follower sees how far the leader is."""
+        if self.tee is not None:
+            self.tee.finish(whole=self.whole)
+        elif self.following is not None and opened_store(self.settings).find(self.found.tag) is None:
+            self.cache = Cache("follow", "none")
+            self.cache.reason = "the process that fetched it has not published it yet"
+
     def close(self) -> None:
         """End what is under way; the tee of a load that is not over leaves a partial."""
         if self.following is not None:

@@ -106,8 +106,7 @@ def streamed_tensors(
             del tensor  # a caller that drops it must be able to free its block
         backend.synchronize()
         timeline.reach("last_tensor", distant.began)
-        if distant.tee is not None:
-            distant.tee.finish(whole=distant.whole)
+        distant.finish()
     finally:
         if distant.following is not None:
             distant.following.stop()
@@ -122,6 +121,7 @@ def streamed_tensors(
         bytes=plan.payload_bytes,
         read_bytes=plan.read_bytes,
         overread_bytes=plan.overread_bytes,
+        checked_bytes=plan.read_bytes,
         seconds=time.perf_counter() - began,
         stages=pipeline.stages + Stages(open=opened - began, hand_out=hand_out),
         readers=pipeline.readers,

@@ -1,0 +1,85 @@
+"""What do a pull and a push cost when there is nothing to do: the model is here, and it is there?
+
+Each is a process of its own against the null server, which counts the bytes of bodies in both directions (manifests and
+pointers, no model bytes). The interpreter alone, and one that imports botocore's session, are timed beside them: users
+of SSO or roles pay for that, too. Runs are interleaved. Prints one JSON line per case: wall and CPU, in milliseconds,
+median and range.
+
+    python -m perf.bench_nothing [--size 16GiB] [--runs 20] [--folder DIR]
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import statistics
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from perf import model, process, rivals
+from perf.null_server import serve
+from perf.side_by_side import Case, Ours, Workspace
+
+GOAL_MS = 300.0
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--size", type=model.parse_size, default=1 << 30)
+    parser.add_argument("--runs", type=int, default=20)
+    parser.add_argument("--schemes", nargs="+", choices=["http", "https"], default=["http", "https"])
+    parser.add_argument("--folder", type=Path, help="needs three times the size; a temporary folder by default")
+    arguments = parser.parse_args()
+    with tempfile.TemporaryDirectory(prefix="bentosync-perf-", dir=arguments.folder) as folder:
+        workspace = Workspace(Path(folder))
+        workspace.fill(model.Shape(arguments.size, shards=2, small=20))
+        for scheme in arguments.schemes:
+            for row in measured(workspace, scheme == "https", arguments.runs):
+                print(json.dumps({**row, "size": arguments.size, **process.machine()}), flush=True)
+
+
+def measured(workspace: Workspace, tls: bool, runs: int) -> list[dict[str, Any]]:
+    """One row per case. The first run of each is not counted: it moves what is missing and warms the page cache."""
+    taken: dict[str, list[process.Usage]] = {}
+    moved: dict[str, int] = {}
+    for number in range(runs + 1):
+        for name, command in cases(workspace, tls).items():
+            with serve(workspace.served, tls=tls, keep=True) as server:
+                words = command or Ours(workspace).command(Case(name, tls, False), server)  # type: ignore[arg-type]
+                assert words is not None
+                used = workspace.run(words, server)
+            if number:
+                taken.setdefault(name, []).append(used)
+                moved[name] = server.report["bytes_in"] + server.report["bytes_out"]
+    return [row(name, "https" if tls else "http", used, moved[name]) for name, used in taken.items()]
+
+
+def cases(workspace: Workspace, tls: bool) -> dict[str, rivals.Command | None]:
+    """Name to command; None for an operation of ours."""
+    return {
+        "interpreter": rivals.Command([sys.executable, "-c", "pass"]),
+        "botocore": rivals.Command([sys.executable, "-c", "import botocore.session"]),
+        "pull": None,
+        "push": None,
+    }
+
+
+def row(name: str, scheme: str, used: list[process.Usage], body_bytes: int) -> dict[str, Any]:
+    wall = [one.seconds * 1e3 for one in used]
+    cpu = [one.cpu_seconds * 1e3 for one in used]
+    return {
+        "bench": "nothing",
+        "case": name,
+        "scheme": scheme,
+        "runs": len(used),
+        "wall_ms": [round(statistics.median(wall), 1), round(min(wall), 1), round(max(wall), 1)],
+        "cpu_ms": [round(statistics.median(cpu), 1), round(min(cpu), 1), round(max(cpu), 1)],
+        "body_bytes": body_bytes,
+        "goal_ms": GOAL_MS if name in ("pull", "push") else None,
+    }
+
+
+if __name__ == "__main__":
+    main()

@@ -59,7 +59,7 @@ def main() -> None:
 
 def measured(base: Path, arguments: argparse.Namespace) -> Iterator[dict[str, Any]]:
     theirs = Path(BENTOML_PYTHON).is_file()
-    for extension in arguments.formats.split(","):
+    for extension in filter(None, arguments.formats.split(",")):
         yield from exchange(base, "bentosync", arguments.mib, extension, readers=("bentoml",) if theirs else ())
         if theirs and extension != "bentomodel":
             yield from exchange(base, "bentoml", arguments.mib, extension)

@@ -170,7 +170,6 @@ def test_a_bento_on_a_fresh_host_pulls_what_it_names_and_answers_over_http(
 def test_a_service_in_the_making_resolves_our_references(builder: Machine) -> None:
     found = builder.run(
         """
-import pickle
 from _bentoml_impl.loader import load
 service = load("service:Scorer", working_dir=argument)
 resolved = [model.resolve() for model in service.models]
@@ -179,9 +178,11 @@ schema = lazy.to_create_schema()
 from bentosync import models
 from bentoml._internal.configuration.containers import BentoMLContainer
 BentoMLContainer.model_aliases.set({"clf": "eager:v1"})
-result = dict(aliased=str(models.get("clf").tag), tags=sorted(str(model.tag) for model in resolved), again=str(models.BentoModel.from_info(lazy.to_info())),
-              schema=[schema.version, schema.manifest.size_bytes], text=[str(lazy), repr(lazy)],
-              hugging_face=models.HuggingFaceModel.__module__)
+result = dict(
+    aliased=str(models.get("clf").tag), tags=sorted(str(model.tag) for model in resolved),
+    again=str(models.BentoModel.from_info(lazy.to_info())), schema=[schema.version, schema.manifest.size_bytes],
+    text=[str(lazy), repr(lazy)], hugging_face=models.HuggingFaceModel.__module__,
+)
 """,
         str(Path(__file__).parent / "scorer"),
     )

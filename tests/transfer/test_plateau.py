@@ -118,6 +118,13 @@ def test_a_collapse_is_left_at_once_and_for_minutes() -> None:
     assert all(level <= 8 for level in world.live(120))
 
 
+def test_a_server_that_is_overwhelmed_from_the_start_is_found_out() -> None:
+    for knee in (2, 3):
+        world = World(Plateau(64), lambda level, knee=knee: level * (50 * MB if level <= knee else 1 * MB))  # type: ignore[misc]
+        world.live(60)
+        assert sorted(world.live(30))[300] == knee
+
+
 def test_after_minutes_a_collapsed_level_is_tried_again() -> None:
     world = World(Plateau(64), lambda level: level * (50 * MB if level <= 8 else 1 * MB))
     world.live(20)

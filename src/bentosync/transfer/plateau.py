@@ -48,6 +48,9 @@ _HOLD_SECONDS_MAX = 60.0
 _BISECT_SECONDS = 0.3  # between a level that is good and one that is bad, the next look is soon
 _BAD_SECONDS_MIN = 10.0
 _BAD_SECONDS_MAX = 300.0
+# A server that is overwhelmed by the first level already gives every stream a crawl, and more of it to more streams.
+_CRAWL_BYTES_PER_SECOND = 4e6
+_LOOK_BELOW = (2, 1)
 _REFUSED_SHARE_MIN = 0.02
 _BROKEN_SHARE_MIN = 0.2
 _REQUESTS_MIN = 12
@@ -95,7 +98,7 @@ class _Window:
         return (self.share - other.share) / deviation
 
 
-_Mode = Literal["climb", "hold", "up", "down", "yield"]
+_Mode = Literal["climb", "hold", "up", "down", "look", "yield"]
 
 
 class Plateau:
@@ -123,6 +126,7 @@ class Plateau:
         self._clean = 0  # the highest level that was not refused
         self._bad: int | None = None  # a level that was refused or collapsed
         self._bad_until = 0.0
+        self._crawls = False
         self._refused = False  # whether that level was refused; else it collapsed
         self._bad_seconds = _BAD_SECONDS_MIN
         self._deaf_share: float | None = None
@@ -131,7 +135,6 @@ class Plateau:
         self._hold_seconds = _HOLD_SECONDS_MIN
         self._hold_until = 0.0
         self._next: Literal["up", "down"] = "down"
-        self._climbed_at = 0.0
         self._now = 0.0
 
     def tick(self, now: float, seen: Seen) -> int:
@@ -215,6 +218,8 @@ class Plateau:
 
     def _judge_climb(self, window: _Window) -> None:
         lower = self._lower
+        if lower is None:
+            self._crawls = window.rate < window.level * _CRAWL_BYTES_PER_SECOND
         if lower is not None and window.rate < lower.rate * _COLLAPSE:
             self._collapse(lower)
         elif lower is not None and window.rate < lower.rate * GAIN_MIN:
@@ -267,6 +272,19 @@ class Plateau:
             self._rest(higher, self._hold_seconds)
         else:
             self._rest(window, self._hold_seconds / 2)
+
+    def _judge_look(self, window: _Window) -> None:
+        higher = self._lower
+        assert higher is not None
+        if higher.rate < window.rate * GAIN_MIN:
+            self._clean = max(self._clean, window.level)
+            self._mark_bad(LEVEL_START, refused=False)
+            self._next = "up"
+            self._rest(window, _BISECT_SECONDS)
+        elif window.level > _LOOK_BELOW[1]:
+            self._try("look", _LOOK_BELOW[1], higher)
+        else:
+            self._rest(higher, self._hold_seconds)
 
     def _judge_yield(self, window: _Window) -> None:
         refused = self._lower
@@ -345,9 +363,13 @@ class Plateau:
         self._move(level)
 
     def _settle_on(self, window: _Window) -> None:
-        """The climb is over."""
+        """The climb is over. Where it began with a crawl, perhaps too many streams were the reason from the start."""
         self._next = "down"
-        self._rest(window, self._hold_seconds)
+        if self._crawls and window.level > _LOOK_BELOW[0]:
+            self._crawls = False
+            self._try("look", _LOOK_BELOW[0], window)
+        else:
+            self._rest(window, self._hold_seconds)
 
     def _rest(self, window: _Window, seconds: float) -> None:
         self._mode, self._lower = "hold", window

@@ -66,6 +66,9 @@ __all__ = [
     "set_alias",
 ]
 
+_LOAD_ENDS_SECONDS = 2.0
+"""How long a cancelled load is waited for; one that is stuck in the kernel ends by itself, later."""
+
 
 def __getattr__(name: str) -> Any:
     """What lives in `upkeep`, which is imported when the first of it is wanted."""
@@ -324,8 +327,8 @@ async def load_to_device(
 ) -> LoadedTensors:
     """`bentosync.load_to_device` without blocking the loop: it runs in a worker thread.
 
-    A load that is cancelled ends at its next event, and has freed what it allocated when this raises: as a rule at once,
-    after two seconds at most.
+    A load that is cancelled ends at its next event, and has freed what it allocated when this raises: as a rule at
+    once, after two seconds at most.
     """
     given = locals()
     # Imported here: torch takes two seconds, and nothing else in this module needs it.

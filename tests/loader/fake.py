@@ -85,6 +85,7 @@ class FakeDevice:
     def copy(self, target: Block, target_offset: int, source: HostMemory, source_offset: int, size: int) -> None:
         self._on_copy()
         with self._lock:
+            assert threading.get_ident() in self.attached
             if self._fails("copy"):
                 raise RuntimeError("the device fell off the bus")
             self._queue.append((target, target_offset, source, source_offset, size))

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import asyncio
 import gc
 import os
 import signal
@@ -17,6 +18,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from safetensors.torch import load_file
 
+import bentosync
 from bentosync.errors import IntegrityError, InvalidArgument, NotFound, UnsafeInput
 from bentosync.events import Progress, Started, Warned
 from bentosync.formats.safetensors import DTYPE_BITS
@@ -257,6 +259,7 @@ def test_something_that_is_no_reference_is_refused() -> None:
 def test_an_undamaged_version_passes_and_a_flipped_bit_does_not(version: Model, verify: str) -> None:
     loaded = load_to_device("m", "cpu", verify=verify)
     assert (loaded.report.path, loaded.report.verified) == ("page-cache", verify)
+    assert loaded.report.checked_bytes == loaded.report.read_bytes > loaded.report.bytes
     damage(version)
     with pytest.raises(IntegrityError, match=r"model\.safetensors differs"):
         load_to_device("m", "cpu", verify=verify)
@@ -355,6 +358,55 @@ def test_a_forked_child_loads_after_its_parent_did(sharded: Path) -> None:
     if child == 0:
         os._exit(0 if len(load_to_device(sharded, "cpu", staging="force")) == 4 else 1)
     assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+
+
+@BOTH_WAYS
+def test_a_child_forked_in_the_middle_of_a_load_can_load_and_the_parent_goes_on(sharded: Path, staging: str) -> None:
+    children: list[int] = []
+    with iter_tensors(sharded, "cpu", staging=staging) as stream:
+        for _ in stream:
+            if children:
+                continue
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore", DeprecationWarning)
+                children.append(os.fork())
+            if children == [0]:
+                os._exit(0 if len(load_to_device(sharded, "cpu", staging=staging)) == 4 else 1)
+    assert stream.report is not None
+    assert os.waitstatus_to_exitcode(os.waitpid(children[0], 0)[1]) == 0
+
+
+def test_a_mapped_tensor_is_its_own_bytes_and_not_the_whole_file_when_saved(tmp_path: Path) -> None:
+    path = write(tmp_path / "w.safetensors", {"a": ("U8", (4 * MIB,)), "b": ("F32", (3, 5))})
+    tensor = load_to_device(path, "cpu")["b"]
+    torch.save(tensor, tmp_path / "b.pt")
+    assert (tmp_path / "b.pt").stat().st_size < 64 << 10
+    assert same(torch.load(tmp_path / "b.pt"), tensor)
+
+
+def test_a_cancelled_coroutine_has_stopped_its_load_when_it_raises(tmp_path: Path) -> None:
+    path = write(tmp_path / "w.safetensors", {str(number): ("U8", (4 * MIB,)) for number in range(16)})
+    before, seen = os.listdir("/proc/self/fd"), []
+
+    async def run() -> None:
+        loop, begun = asyncio.get_running_loop(), asyncio.Event()
+
+        def observe(event: object) -> None:
+            seen.append(event)
+            loop.call_soon_threadsafe(begun.set)
+
+        async with asyncio.TaskGroup() as group:
+            load = group.create_task(
+                bentosync.aio.load_to_device(path, "cpu", staging="force", verify="off", on_event=observe)
+            )
+            await begun.wait()
+            load.cancel()
+        assert load.cancelled()
+        assert not [thread for thread in threading.enumerate() if thread.name.startswith("bentosync-reader")]
+
+    asyncio.run(run())
+    assert seen
+    assert os.listdir("/proc/self/fd") == before
 
 
 def test_a_refused_file_leaves_no_descriptor(tmp_path: Path) -> None:

@@ -143,6 +143,42 @@ def test_pinned_memory_refused_altogether_stages_through_pageable_memory_with_on
     assert len([event for event in warned if "pinned" in str(event)]) == 1
 
 
+def test_pinned_memory_is_kept_for_the_next_load_after_a_good_one_and_freed_after_a_bad_one(model: Path) -> None:
+    device = FakeDevice()
+    with loading(model, device) as stream:
+        dict(stream)
+    assert (device.hosts, device.kept) == ([], 4)
+    for failing in ({"copy": 5}, {"allocate": 1}):
+        device = FakeDevice(fail=failing)
+        with pytest.raises((RuntimeError, OutOfMemory)), loading(model, device) as stream:
+            dict(stream)
+        assert (device.hosts, device.kept) == ([], 0)
+
+
+def test_out_of_memory_says_what_the_whole_load_needs(model: Path) -> None:
+    device = FakeDevice(fail={"allocate": 2})
+    with pytest.raises(OutOfMemory, match=r"no room .*; this load needs 5\d{7} bytes in all"):
+        LoadedTensors.of(loading(model, device, sizes=replace(SIZES, block_bytes=4 * MIB)))
+
+
+@pytest.mark.parametrize("how", ["replaced", "removed"])
+def test_a_file_that_is_replaced_or_removed_while_it_is_read_still_gives_its_tensors(tmp_path: Path, how: str) -> None:
+    path = write(tmp_path / "w.safetensors", SHAPES)
+    done: list[str] = []
+
+    def disturb() -> None:
+        if not done:
+            done.append(how)
+            if how == "removed":
+                path.unlink()
+            else:
+                write(tmp_path / "other", {"x": ("U8", (5,))}).replace(path)
+
+    with loading(path, FakeDevice(on_copy=disturb)) as stream:
+        assert all(bytes_of(tensor) == true_bytes(name) for name, tensor in stream)
+    assert done == [how]
+
+
 def test_an_abandoned_stream_joins_its_threads_and_frees_its_blocks(model: Path) -> None:
     device, before = FakeDevice(), descriptors()
     with loading(model, device) as stream:

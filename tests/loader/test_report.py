@@ -44,7 +44,7 @@ def test_a_report_prints_as_the_few_lines_a_person_wants() -> None:
         "m:v1: 7 tensors, 3.00 GiB from 2 files on cuda:0 in 1.000 s (3.22 GB/s)",
         "path page-cache, verify trusted, bound by reading the files",
         "seconds (8 readers): open 0.000 read 3.000 check 0.100 copy 0.200 slot 0.400 room 0.050 hand_out 0.000",
-        "read 3.00 GiB (overread 2.00 KiB), ring 256.00 MiB (pinned 256.00 MiB), device peak 3.00 GiB",
+        "read 3.00 GiB (overread 2.00 KiB), checked 0 B, ring 256.00 MiB (pinned 256.00 MiB), device peak 3.00 GiB",
     ]
 
 

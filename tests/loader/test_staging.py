@@ -27,6 +27,7 @@ def test_slots_are_made_only_when_none_is_idle() -> None:
 
 def test_a_slot_whose_copy_is_pending_is_left_alone_while_the_ring_may_grow_and_waited_for_when_not() -> None:
     device = FakeDevice()
+    device.attach()
     under_test = ring(device, slots=2)
     target = device.allocate(SLOT)
     first = under_test.take()
@@ -39,6 +40,19 @@ def test_a_slot_whose_copy_is_pending_is_left_alone_while_the_ring_may_grow_and_
     assert under_test.take() is first  # the ring is full: wait for the copy, then reuse
     assert device.copied == 1
     assert bytes(target.tensor[:4].numpy()) == b"abcd"
+
+
+def test_a_closed_ring_gives_back_every_slot_that_was_given_to_it() -> None:
+    for keep in (True, False):
+        device = FakeDevice()
+        under_test = ring(device)
+        held = [under_test.take(), under_test.take()]
+        under_test.give(held[0])
+        under_test.close(keep=keep)
+        assert [memory is held[1].memory for memory in device.hosts] == [True]
+        assert device.kept == keep
+        with pytest.raises(Stopped):
+            under_test.take()
 
 
 def test_a_full_ring_makes_takers_wait_until_a_slot_comes_back() -> None:

@@ -185,6 +185,7 @@ class Pipeline:
     # --- the readers' threads
 
     def _run(self, clock: _Clock) -> None:
+        slot: Slot | None = None
         try:
             self._backend.attach()
             clock.start()
@@ -193,17 +194,20 @@ class Pipeline:
                 clock.lap("slot")
                 index = self._take_read()
                 if index is None:
-                    self._ring.give(slot)
                     return
                 copied = self._bring(self._plan.reads[index], slot, partial(self._block, read=index), clock)
                 self._ring.give(slot, copied)
+                slot = None
                 self._mark_done(index, copied)
-                del slot, copied
+                del copied
                 clock.lap("copy")
         except Stopped:
             return
         except BaseException as error:  # whatever it is, the caller's thread raises it
             self._stop(error)
+        finally:
+            if slot is not None:
+                self._ring.give(slot)  # copies that still read from it are waited for when the pipeline closes
 
     def _take_read(self) -> int | None:
         with self._changed:

@@ -41,8 +41,9 @@ class Stages:
 class Report:
     """One load. `bytes` are the tensors', `read_bytes` what was read for them; a mapped load reads nothing itself.
 
-    `fetched_bytes` of those came over the network now. `cache` says what becomes of the local copy of a version that
-    came from a remote, `timeline` when which stage of a streamed load was reached.
+    `checked_bytes` of those were proven by their digests, `fetched_bytes` came over the network now. `cache` says what
+    becomes of the local copy of a version that came from a remote, `timeline` when which stage of a streamed load was
+    reached.
     """
 
     label: str
@@ -60,6 +61,7 @@ class Report:
     pinned_bytes: int
     device_peak_bytes: int
     verified: Literal["off", "trusted", "full", "strong"]
+    checked_bytes: int = 0
     fetched_bytes: int = 0
     cache: Cache | None = None
     timeline: Timeline | None = None
@@ -94,8 +96,9 @@ class Report:
             parts = " ".join(f"{name} {getattr(self.stages, name):.3f}" for name in self.stages.__slots__)
             lines += [
                 f"seconds ({self.readers} readers): {parts}",
-                f"read {_size(self.read_bytes)} (overread {_size(self.overread_bytes)}), ring {_size(self.ring_bytes)} "
-                f"(pinned {_size(self.pinned_bytes)}), device peak {_size(self.device_peak_bytes)}",
+                f"read {_size(self.read_bytes)} (overread {_size(self.overread_bytes)}), "
+                f"checked {_size(self.checked_bytes)}, ring {_size(self.ring_bytes)} (pinned {_size(self.pinned_bytes)}), "
+                f"device peak {_size(self.device_peak_bytes)}",
             ]
         if self.path == "network":
             lines.append(f"from the network {_size(self.fetched_bytes)}")

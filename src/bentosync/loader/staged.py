@@ -72,6 +72,7 @@ def staged_tensors(
         bytes=plan.payload_bytes,
         read_bytes=plan.read_bytes,
         overread_bytes=plan.overread_bytes,
+        checked_bytes=sum(read.size for read in plan.reads if read.file in opening.proofs),
         seconds=time.perf_counter() - began,
         stages=pipeline.stages + Stages(open=opened - began, hand_out=hand_out),
         readers=pipeline.readers,

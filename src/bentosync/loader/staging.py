@@ -96,6 +96,8 @@ class Ring:
                 self._idle.append(slot)
                 self._changed.notify()
                 return
+        if slot.copied is not None:
+            slot.copied.synchronize()
         self._backend.release(slot.memory, keep=self._keep)
 
     def stop(self) -> None:

@@ -49,9 +49,10 @@ def load_to_device(
 
     Tensors have the shape and type of the file; on a staged load (CUDA, or `staging="force"`) they are contiguous,
     16-aligned views of blocks of 256 MiB or more (on the CPU 64 MiB), each of which lives as long as one of its
-    tensors. On the CPU they are else views of private mappings: writing to one changes neither the file nor another load, and
-    truncating the file in place while they are in use kills the process (SIGBUS), as it does under safetensors itself.
-    CUDA tensors belong to the stream that is current now; on another one use them as any tensor of torch.
+    tensors. On the CPU they are else views of private mappings: writing to one changes neither the file nor another
+    load, and truncating the file in place while they are in use kills the process (SIGBUS), as it does under
+    safetensors itself. CUDA tensors belong to the stream that is current now; on another one use them as you would any
+    tensor of torch.
 
     Args:
         ref: `name[:version]`, a `Model`, a directory, or a `.safetensors` file. Strings with a separator, or ending in

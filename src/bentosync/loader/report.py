@@ -97,8 +97,8 @@ class Report:
             lines += [
                 f"seconds ({self.readers} readers): {parts}",
                 f"read {_size(self.read_bytes)} (overread {_size(self.overread_bytes)}), "
-                f"checked {_size(self.checked_bytes)}, ring {_size(self.ring_bytes)} (pinned {_size(self.pinned_bytes)}), "
-                f"device peak {_size(self.device_peak_bytes)}",
+                f"checked {_size(self.checked_bytes)}, ring {_size(self.ring_bytes)} "
+                f"(pinned {_size(self.pinned_bytes)}), device peak {_size(self.device_peak_bytes)}",
             ]
         if self.path == "network":
             lines.append(f"from the network {_size(self.fetched_bytes)}")

@@ -76,6 +76,7 @@ class Ours:
     workspace: Workspace
     name: str = OURS
     digests_known: bool = False
+    native: str = "auto"
 
     def prepare(self, case: Case) -> None:
         _empty(self.workspace.target)
@@ -91,7 +92,8 @@ class Ours:
         return rivals.Command(
             [str(Path(sys.executable).with_name("bentosync")), "-q", case.way, model.TAG],
             {"BENTOML_HOME": str(home), "BENTOSYNC_REMOTE": f"s3://{BUCKET}/{REMOTE_PREFIX}",
-             "BENTOSYNC_CACHE_DIR": str(self.workspace.cache), "BENTOSYNC_PROGRESS": "none"},
+             "BENTOSYNC_CACHE_DIR": str(self.workspace.cache), "BENTOSYNC_PROGRESS": "none",
+             "BENTOSYNC_NATIVE": self.native},
         )  # fmt: skip
 
     def moved(self, case: Case) -> Path:
@@ -239,6 +241,8 @@ def main(bench: Bench, docstring: str | None) -> None:
             for durable in (durables if way == "pull" else [False])
         ]:
             arms: list[Arm] = [Ours(workspace), *(Theirs(workspace, rival) for rival in found.values())]
+            if case.way == "pull" and case.tls:
+                arms.insert(1, Ours(workspace, f"{OURS}, not compiled", native="off"))
             if case.way == "push":
                 arms.insert(1, Ours(workspace, f"{OURS}, digests known", digests_known=True))
             for row in rounds(case, arms, workspace, shape, pairs=arguments.pairs, seed=arguments.seed):

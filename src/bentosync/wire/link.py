@@ -2,7 +2,8 @@
 
 The core moves bytes and knows nothing of what they say. Here the head is parsed and judged by the same code as
 everywhere else, and the sink's memory is lent to the core, as much of it as the sink offers at a time: a whole unit as
-a rule, so the event loop wakes once for a mebibyte and not once for a packet.
+a rule, so the event loop wakes once for a mebibyte and not once for a packet. A sink that says where its units go and
+what they must be (`landing`) is told of several at once, which the core has proven and written.
 
 Memory is lent only while `_lend` waits. Whatever ends that wait before its time, cancellation included, goes through
 `abort`, which returns when the core has let go.

@@ -2,7 +2,7 @@
 
 As in `direct`, only a plain `receive` is taken over and everything else is left to the client behind it. Connecting is
 the same as there: names, addresses, deadlines and their errors; the socket is then handed to the core. What that buys,
-and for which URLs: docs/adr/0007.
+and for which URLs: docs/adr/0007 and 0012.
 
 The thread starts with the first connection, never by an import, and ends with `aclose`, or before the interpreter does.
 """

@@ -157,9 +157,13 @@ class Connection:
 
     def _expect_silence(self) -> None:
         """What has come before a request is sent is no reply to it: the end, or something that nobody asked for."""
-        with contextlib.suppress(*_BLOCKED, OSError):
+        try:
             if not self._closed:
                 self._look_while_idle()
+        except _BLOCKED:
+            return
+        except OSError:
+            self.abort()
         if self._closed:
             raise Stale(f"{self._host} closed the connection before it was used")
 

@@ -14,6 +14,8 @@ from typing import Any, TypeVar
 
 T = TypeVar("T")
 
+_THREAD_SECONDS_MAX = 10.0
+
 
 class _Selector(selectors.SelectSelector):
     """Instead of waiting, lets time pass."""
@@ -21,7 +23,8 @@ class _Selector(selectors.SelectSelector):
     now = 1000.0
 
     def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
-        ready = super().select(0)
+        # Without a timer only another thread can wake the loop: the executor's end does, when the loop is closed.
+        ready = super().select(_THREAD_SECONDS_MAX if timeout is None else 0)
         if not ready and timeout is None:
             raise RuntimeError("the loop would wait for ever")
         if not ready and timeout is not None and timeout > 0:

@@ -26,7 +26,11 @@ from bentosync.errors import MissingExtra
 from bentosync.store.store import Store
 from tests import real_bentoml
 
-SECONDS_MAX = 60
+SECONDS_MAX = 100
+"""For one step of BentoML, which starts several interpreters; on a busy machine that takes a while."""
+
+# A test may be the one that builds the Bento first.
+pytestmark = pytest.mark.timeout(300)
 
 
 @dataclass(frozen=True)

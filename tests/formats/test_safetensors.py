@@ -263,6 +263,33 @@ def test_a_hostile_header_is_refused_for_its_reason(data: bytes, reason: str, tm
         read_header(path)
 
 
+def test_entries_of_usual_form_and_others_mix_in_any_order() -> None:
+    forms = [
+        '"t{n}":{{"dtype":"U8","shape":[1],"data_offsets":[{n},{m}]}}',
+        '"t{n}" : {{ "dtype" : "U8" , "shape" : [ 1 , 1 ] , "data_offsets" : [ {n} , {m} ] }}',
+        '"\\u0074{n}":{{"dtype":"U8","shape":[1],"data_offsets":[{n},{m}]}}',
+        '"t\u00e9{n}":{{"data_offsets":[{n},{m}],"shape":[],"dtype":"U8"}}',
+    ]
+    # Two runs longer than one match takes, and every form beside every other.
+    order = [0] * 10_002 + [1] * 10_002 + [i for pair in range(16) for i in divmod(pair, 4)]
+    entries = ",".join(forms[form].format(n=n, m=n + 1) for n, form in enumerate(order))
+    data = file_of(f'{{{entries},"__metadata__":{{"k":"v"}}}}'.encode(), bytes(range(256)) * 100)
+    header_end = data.index(bytes(range(256)))
+    header = same_as_the_reference(data[: header_end + len(order)])
+    assert len(header.tensors) == len(order)
+    assert header.metadata == {"k": "v"}
+
+
+@pytest.mark.parametrize("place", [0, 1, 9_999, 10_000, 10_001, 15_000])
+def test_one_bad_entry_among_many_usual_ones_is_refused(place: int) -> None:
+    good = '"t{n}":{{"dtype":"U8","shape":[1],"data_offsets":[{n},{m}]}}'
+    bad = '"t{n}":{{"dtype":"U8","shape":[01],"data_offsets":[{n},{m}]}}'
+    entries = ",".join((bad if n == place else good).format(n=n, m=n + 1) for n in range(15_001))
+    data = file_of(f"{{{entries}}}".encode(), b"x" * 15_001)
+    with pytest.raises(UnsafeInput, match=f"malformed.*t{place}|malformed.*shape"):
+        parse_header(data, len(data))
+
+
 def test_the_corpus_is_as_large_as_promised() -> None:
     assert len(HOSTILE) >= 100
 

@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import threading
+import warnings
 from pathlib import Path
 
 import pytest
@@ -228,7 +229,9 @@ def test_a_child_forked_after_cuda_was_used_is_told_so(model: Path) -> None:
 
 def test_a_child_forked_after_a_load_does_not_disturb_the_next_one(model: Path, sums: dict[str, int]) -> None:
     load_to_device(model, "cuda")  # leaves pinned slots behind
-    child = os.fork()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)  # Python 3.12 warns about any fork with threads
+        child = os.fork()
     if child == 0:
         signal.pause()
         os._exit(0)

@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import threading
+import tracemalloc
 import warnings
 from importlib.util import find_spec
 from pathlib import Path
@@ -451,3 +452,20 @@ def test_importing_the_package_does_not_import_torch() -> None:
     code = "import sys, bentosync, bentosync.loader; print('torch' in sys.modules)"
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert run.stdout.strip() == "False"
+
+
+@pytest.mark.long
+@BOTH_WAYS
+def test_a_hundred_thousand_tensors_cost_memory_in_proportion_to_their_header(tmp_path: Path, staging: str) -> None:
+    count = 100_000
+    path = write(tmp_path / "w.safetensors", {f"layers.{n}.weight": ("U8", (4,)) for n in range(count)})
+    header_bytes = path.stat().st_size - 4 * count
+    tracemalloc.start()
+    try:
+        loaded = load_to_device(path, "cpu", staging=staging)
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert len(loaded) == count
+    assert raw(loaded[f"layers.{count - 1}.weight"]) == payload(f"layers.{count - 1}.weight", 4)
+    assert peak < 40 * header_bytes

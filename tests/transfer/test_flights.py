@@ -13,6 +13,7 @@ from bentosync.transfer import plateau
 from bentosync.transfer.flights import HEDGED_SHARE_MAX, Flight, Flights, Gap
 from bentosync.transfer.hedge import Patience
 from bentosync.transfer.meter import Meter
+from bentosync.transfer.window import Seen
 from tests.transfer import virtual
 from tests.transfer.weather import GIB, MB, Outcome, Weather, pull
 
@@ -140,7 +141,7 @@ def test_what_comes_twice_is_bounded_whatever_happens(seed: int) -> None:
 class Restless(plateau.Plateau):
     """Changes its mind at every tick."""
 
-    def tick(self, now: float, seen: plateau.Seen) -> int:
+    def tick(self, now: float, seen: Seen) -> int:
         self.level = 1 if self.level > 1 else 64
         return self.level
 

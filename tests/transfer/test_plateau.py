@@ -8,7 +8,8 @@ from collections.abc import Callable
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bentosync.transfer.plateau import LEVEL_START, Fixed, Plateau, Seen
+from bentosync.transfer.plateau import LEVEL_START, Fixed, Plateau
+from bentosync.transfer.window import Seen, Window
 
 MB = 1e6
 TICK = 0.05
@@ -147,3 +148,11 @@ def test_a_stalled_transfer_does_not_divide_by_nothing() -> None:
 
 def test_a_fixed_level_is_fixed() -> None:
     assert set(World(Fixed(7), linear_up_to(64)).live(30)) == {7}
+
+
+@given(st.integers(1, 1000), st.integers(1, 1000), st.floats(0, 1), st.floats(0, 1))
+def test_equal_shares_are_not_apart_and_a_larger_one_is_above(few: int, many: int, one: float, other: float) -> None:
+    first, second = Window(4, 0.0, few, int(few * one), 0), Window(2, 0.0, many, int(many * other), 0)
+    assert first.apart(first) == 0
+    assert first.apart(second) == -second.apart(first)
+    assert (first.apart(second) > 0) == (first.share > second.share)

@@ -24,6 +24,7 @@ from bentosync.store.partial import Span
 from bentosync.transfer import download as downloading
 from bentosync.transfer import plateau
 from bentosync.transfer.hedge import Patience
+from bentosync.transfer.window import Seen
 from tests.transfer import virtual
 
 GIB = 1 << 30
@@ -265,7 +266,7 @@ class _Levels:
             inner = fixed or plateau.chosen(level_max, unit_bytes)
             tick = inner.tick
 
-            def watched(now: float, seen: plateau.Seen) -> int:
+            def watched(now: float, seen: Seen) -> int:
                 level = tick(now, seen)
                 if not self.seen or self.seen[-1][1] != level:
                     self.seen.append((now, level))

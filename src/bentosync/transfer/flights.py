@@ -30,7 +30,8 @@ from bentosync.manifest.values import LEAF_BYTES
 from bentosync.transfer import engine, parts
 from bentosync.transfer.hedge import Flow, Hedge, Patience, Rescue, Restart, Split, rescue
 from bentosync.transfer.meter import Meter
-from bentosync.transfer.plateau import Plateau, Seen
+from bentosync.transfer.plateau import Plateau
+from bentosync.transfer.window import Seen
 
 TICK_SECONDS = 0.05
 HEDGED_SHARE_MAX = 0.05

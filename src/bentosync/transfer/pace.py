@@ -15,7 +15,8 @@ from typing import TypeVar
 
 from bentosync.transfer import engine
 from bentosync.transfer.meter import Meter
-from bentosync.transfer.plateau import Plateau, Seen
+from bentosync.transfer.plateau import Plateau
+from bentosync.transfer.window import Seen
 
 T = TypeVar("T")
 

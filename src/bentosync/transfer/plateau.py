@@ -19,11 +19,11 @@ catches the last bursts of the old level says anything you like.
 
 from __future__ import annotations
 
-import math
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Literal
 
 from bentosync.manifest.values import LEAF_BYTES
+from bentosync.transfer.window import Seen, Window
 
 FIXED = 0
 """Experiments set it to a level that is never left."""
@@ -52,50 +52,11 @@ _BAD_SECONDS_MAX = 300.0
 _CRAWL_BYTES_PER_SECOND = 4e6
 _LOOK_BELOW = (2, 1)
 _REFUSED_SHARE_MIN = 0.02
-_BROKEN_SHARE_MIN = 0.2
 _REQUESTS_MIN = 12
 # Whether a lower level is refused less: so many standard deviations between two shares say yes, so few say no.
 _APART = 2.5
 _TOGETHER = 0.7
 _REFUSAL_WINDOW_SECONDS_MAX = 4.0
-
-
-@dataclass(frozen=True, slots=True)
-class Seen:
-    """Cumulative counts: bytes, requests, those answered with "slow down", and those whose connection broke.
-
-    `flowing` is not cumulative: streams in flight that have brought bytes.
-    """
-
-    moved_bytes: float = 0.0
-    requests: int = 0
-    refused: int = 0
-    broken: int = 0
-    flowing: int = 0
-
-
-@dataclass(frozen=True, slots=True)
-class _Window:
-    """What one level gave."""
-
-    level: int
-    rate: float
-    requests: int
-    refused: int
-    broken: int
-
-    @property
-    def share(self) -> float:
-        """Of the requests, those that were refused. A line breaks now and then; only many breaks are a refusal."""
-        broken = self.broken if self.broken >= 3 and self.broken > self.requests * _BROKEN_SHARE_MIN else 0
-        return (self.refused + broken) / max(1, self.requests)
-
-    def apart(self, other: _Window) -> float:
-        """By how many standard deviations the share of refusals is above the other's."""
-        count, others = max(1, self.requests), max(1, other.requests)
-        pooled = (self.share * count + other.share * others) / (count + others)
-        deviation = math.sqrt(max(pooled * (1 - pooled), 1e-6) * (1 / count + 1 / others))
-        return (self.share - other.share) / deviation
 
 
 _Mode = Literal["climb", "hold", "up", "down", "look", "yield"]
@@ -122,7 +83,7 @@ class Plateau:
         self._mode: _Mode = "climb"
         self._changed: tuple[float, Seen] | None = None
         self._opened: tuple[float, Seen] | None = None
-        self._lower: _Window | None = None  # what the level on trial has to beat, or (going down) must not lose to
+        self._lower: Window | None = None  # what the level on trial has to beat, or (going down) must not lose to
         self._clean = 0  # the highest level that was not refused
         self._bad: int | None = None  # a level that was refused or collapsed
         self._bad_until = 0.0
@@ -170,13 +131,13 @@ class Plateau:
             self._opened = (self._now, seen)
         return False
 
-    def _closed(self, seen: Seen) -> _Window | None:
+    def _closed(self, seen: Seen) -> Window | None:
         """The open window, if it holds enough."""
         assert self._opened is not None
         began, before = self._opened
         seconds = self._now - began
         moved = seen.moved_bytes - before.moved_bytes
-        window = _Window(
+        window = Window(
             self.level,
             moved / max(seconds, 1e-3),
             seen.requests - before.requests,
@@ -201,7 +162,7 @@ class Plateau:
 
     # --- decisions ----------------------------------------------------------------------------------------------------
 
-    def _judge(self, window: _Window) -> None:
+    def _judge(self, window: Window) -> None:
         if self._mode != "yield" and self._heeds(window) and not self._climbs(window):
             if window.level > self._clean:
                 self._step_back(window)
@@ -211,12 +172,12 @@ class Plateau:
             self._clean = max(self._clean, window.level)
         getattr(self, f"_judge_{self._mode}")(window)
 
-    def _climbs(self, window: _Window) -> bool:
+    def _climbs(self, window: Window) -> bool:
         """Whether the climb is well under way in spite of refusals; where it begins there is nothing to go back to."""
         lower = self._lower
         return self._mode == "climb" and (lower is None or window.rate >= lower.rate * _CLIMB_GAIN)
 
-    def _judge_climb(self, window: _Window) -> None:
+    def _judge_climb(self, window: Window) -> None:
         lower = self._lower
         if lower is None:
             self._crawls = window.rate < window.level * _CRAWL_BYTES_PER_SECOND
@@ -231,7 +192,7 @@ class Plateau:
             else:
                 self._try("climb", step, window)
 
-    def _judge_hold(self, window: _Window) -> None:
+    def _judge_hold(self, window: Window) -> None:
         if self._lower is not None and window.rate < self._lower.rate * _COLLAPSE:
             self._forget(window)
             return
@@ -250,7 +211,7 @@ class Plateau:
         else:
             self._hold_longer()
 
-    def _judge_up(self, window: _Window) -> None:
+    def _judge_up(self, window: Window) -> None:
         lower = self._lower
         assert lower is not None
         if window.rate < lower.rate * _COLLAPSE:
@@ -263,7 +224,7 @@ class Plateau:
             self._hold_longer()
             self._rest(lower, self._hold_seconds)
 
-    def _judge_down(self, window: _Window) -> None:
+    def _judge_down(self, window: Window) -> None:
         higher = self._lower
         assert higher is not None
         if higher.rate >= window.rate * GAIN_MIN or window.rate < self._anchor * _ANCHOR:
@@ -273,7 +234,7 @@ class Plateau:
         else:
             self._rest(window, self._hold_seconds / 2)
 
-    def _judge_look(self, window: _Window) -> None:
+    def _judge_look(self, window: Window) -> None:
         higher = self._lower
         assert higher is not None
         if higher.rate < window.rate * GAIN_MIN:
@@ -286,7 +247,7 @@ class Plateau:
         else:
             self._rest(higher, self._hold_seconds)
 
-    def _judge_yield(self, window: _Window) -> None:
+    def _judge_yield(self, window: Window) -> None:
         refused = self._lower
         assert refused is not None
         if refused.apart(window) > (_APART + _TOGETHER) / 2:
@@ -303,7 +264,7 @@ class Plateau:
 
     # --- refusals and collapses ---------------------------------------------------------------------------------------
 
-    def _heeds(self, window: _Window) -> bool:
+    def _heeds(self, window: Window) -> bool:
         """Whether these refusals call for fewer streams."""
         if window.share <= _REFUSED_SHARE_MIN or self.level == 1:
             return False
@@ -311,7 +272,7 @@ class Plateau:
             return window.requests >= _REQUESTS_MIN and window.share > 2 * self._deaf_share + 0.1
         return True
 
-    def _step_back(self, window: _Window) -> None:
+    def _step_back(self, window: Window) -> None:
         self._deaf_share = None
         came_up = self._mode in ("climb", "up") and self._lower is not None
         below = self._lower.level if came_up and self._lower is not None else max(self._clean, window.level // 2)
@@ -320,7 +281,7 @@ class Plateau:
     def _ignore(self, share: float) -> None:
         self._deaf_share, self._deaf_until = share, self._now + _HOLD_SECONDS_MAX
 
-    def _collapse(self, lower: _Window) -> None:
+    def _collapse(self, lower: Window) -> None:
         self._bad_seconds = _BAD_SECONDS_MAX
         self._mark_bad(self.level, refused=False)
         self.collapsed = True
@@ -333,7 +294,7 @@ class Plateau:
         self._bad, self._bad_until = level, self._now + self._bad_seconds
         self._bad_seconds = min(self._bad_seconds * 2, _BAD_SECONDS_MAX)
 
-    def _forget(self, window: _Window) -> None:
+    def _forget(self, window: Window) -> None:
         """The rate fell by itself: the line is another one now, or a level that was fine is so no more."""
         self._anchor, self._lower = 0.0, None
         self._hold_seconds, self._next = _HOLD_SECONDS_MIN, "down"
@@ -358,11 +319,11 @@ class Plateau:
         down = self.level - max(1, self.level // 4)
         return down if down >= 1 else None
 
-    def _try(self, mode: _Mode, level: int, against: _Window) -> None:
+    def _try(self, mode: _Mode, level: int, against: Window) -> None:
         self._mode, self._lower = mode, against
         self._move(level)
 
-    def _settle_on(self, window: _Window) -> None:
+    def _settle_on(self, window: Window) -> None:
         """The climb is over. Where it began with a crawl, perhaps too many streams were the reason from the start."""
         self._next = "down"
         if self._crawls and window.level > _LOOK_BELOW[0]:
@@ -371,7 +332,7 @@ class Plateau:
         else:
             self._rest(window, self._hold_seconds)
 
-    def _rest(self, window: _Window, seconds: float) -> None:
+    def _rest(self, window: Window, seconds: float) -> None:
         self._mode, self._lower = "hold", window
         self._hold_until = self._now + seconds
         self._anchor = max(self._anchor, window.rate)

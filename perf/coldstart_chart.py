@@ -41,6 +41,6 @@ def draw(rows: Sequence[dict[str, Any]], out: Path) -> None:
         axis.set_xlabel("seconds since the call")
         handles = dict(zip(*reversed(axis.get_legend_handles_labels()), strict=True))
         axis.legend([handles[stage] for stage in STAGES if stage in handles],
-                    [stage for stage in STAGES if stage in handles], fontsize="small", loc="lower right")  # fmt: skip
+                    [stage for stage in STAGES if stage in handles], fontsize="small", loc="upper left", bbox_to_anchor=(1.0, 1.0))  # fmt: skip
     out.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(out)

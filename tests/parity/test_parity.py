@@ -21,6 +21,8 @@ from tests import real_bentoml
 from tests.parity import page
 from tests.parity.behaviours import ELSEWHERE, SECTIONS
 
+pytestmark = pytest.mark.timeout(300)
+
 ROOT = Path(__file__).parents[2]
 ASKED = [(section, each) for section, behaviours in SECTIONS.items() for each in behaviours]
 
@@ -59,7 +61,7 @@ def ask_both(base: Path) -> Answers:
             )
         ]
         for side in sides:
-            out, err = side.communicate(timeout=100)
+            out, err = side.communicate(timeout=250)
             assert side.returncode == 0, err[-3000:]
             found.append(json.loads(out))
     return Answers(list(zip(*found, strict=True)), time.monotonic() - began)

@@ -8,7 +8,7 @@ from dataclasses import replace
 import pytest
 
 from bentosync.errors import BentoMLException, IntegrityError, InvalidArgument, NetworkError, RemoteError
-from tests.faults.bench import LARGE, SMALL, Bench
+from tests.faults.bench import LARGE, SMALL, TRANSFER, Bench
 from tests.servers.faulty.actions import (
     Answer,
     Cut,
@@ -51,6 +51,13 @@ def test_a_write_that_was_done_and_whose_reply_was_lost_counts_once(
 def test_replies_that_are_always_lost_end_in_an_error_and_the_next_push_goes_on(fresh: Bench, operation: str) -> None:
     fresh.server.inject(operation, Reset(), key="large", times=None)
     fresh.push(LARGE, fails=NetworkError)
+
+
+@pytest.mark.parametrize("lost", [Reset(), Cut()])
+def test_a_manifest_that_arrived_although_no_try_was_answered_counts(fresh: Bench, lost: Cut) -> None:
+    fresh.server.inject("PutObject", lost, key=r"v1\.jsonl$", times=None)
+    trial = fresh.push(SMALL)
+    assert len(trial.retried) == TRANSFER.attempts - 1
 
 
 @pytest.mark.parametrize("code", ["InternalError", "SlowDown", "ServiceUnavailable"])

@@ -208,20 +208,23 @@ async def test_a_cancelled_send_leaves_the_socket_closed_and_the_buffer_alone(se
     tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     authority.issue_cert("127.0.0.1").configure_cert(tls)
     seen = bytearray()
+    reading = asyncio.Event()
 
     async def script(connection: Connection, received: Received) -> None:
         with contextlib.suppress(ConnectionError, ssl.SSLError):
             while data := await connection.reader.read(100_000):
                 seen.extend(data)
+                reading.set()
                 await asyncio.sleep(0.005)
 
     memory = bytearray(b"\x01" * (32 << 20))
     async with serve(script, tls=tls if secure else None, read_body=False) as server:
         url = f"{'https' if secure else 'http'}://127.0.0.1:{server.port}/"
         wire = DirectWire(TransferSettings(), behind=Nobody(), ca_bundle=str(tmp_path / "ca.pem"))
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(0.1):
-                await wire.exchange(Request("PUT", url, body=[memoryview(memory)]))
+        async with asyncio.TaskGroup() as group:
+            call = group.create_task(wire.exchange(Request("PUT", url, body=[memoryview(memory)])))
+            await reading.wait()
+            call.cancel()
         memory[:] = b"\x02" * len(memory)
         await eventually(lambda: server.open == 0)
         await wire.aclose()

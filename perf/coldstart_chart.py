@@ -40,7 +40,8 @@ def draw(rows: Sequence[dict[str, Any]], out: Path) -> None:
         axis.set_title(f"{rate:g} GB/s (dashed: bytes / bandwidth)" if rate else "unshaped", loc="left")
         axis.set_xlabel("seconds since the call")
         handles = dict(zip(*reversed(axis.get_legend_handles_labels()), strict=True))
-        axis.legend([handles[stage] for stage in STAGES if stage in handles],
-                    [stage for stage in STAGES if stage in handles], fontsize="small", loc="upper left", bbox_to_anchor=(1.0, 1.0))  # fmt: skip
+        names = [stage for stage in STAGES if stage in handles]
+        beside = {"loc": "upper left", "bbox_to_anchor": (1.0, 1.0), "fontsize": "small"}
+        axis.legend([handles[name] for name in names], names, **beside)
     out.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(out)

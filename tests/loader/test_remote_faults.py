@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -37,9 +38,11 @@ LASTING: dict[str, tuple[Action, type[BentoMLException]]] = {
 @contextmanager
 def nothing_leaks(distance: Distance) -> Iterator[None]:
     distance.server.hang_up()
+    gc.collect()
     before = threading.active_count(), len(descriptors())
     yield
     distance.server.hang_up()
+    gc.collect()
     assert (threading.active_count(), len(descriptors())) == before
 
 

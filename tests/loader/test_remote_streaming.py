@@ -6,6 +6,7 @@ import threading
 from typing import Any
 
 import pytest
+import torch
 
 from bentosync.errors import Conflict, IntegrityError, InvalidArgument, NotFound
 from bentosync.events import Progress, Started
@@ -164,3 +165,12 @@ def test_the_timeline_is_in_order(distance: Distance) -> None:
     assert timeline is not None
     stages = [timeline.resolved, timeline.planned, timeline.first_byte, timeline.first_tensor, timeline.last_tensor]
     assert stages == sorted(stages) and stages[0] > 0
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="this machine has CUDA: the fallback cannot be seen")
+@pytest.mark.parametrize("cache", ["none", "tee", "first"])
+def test_cuda_that_is_not_there_is_one_warning(distance: Distance, cache: str) -> None:
+    with pytest.warns(RuntimeWarning, match="loading to the CPU") as caught:
+        tensors = distance.load(device="cuda", cache=cache)
+    assert len(caught) == 1
+    assert wrong(tensors.items()) == []

@@ -26,7 +26,7 @@ from bentosync.errors import LocalIOError, NetworkError, UnsafeInput
 from bentosync.events import Event, Observer, Retried, ignore
 from bentosync.formats.safetensors import INDEX_BYTES_MAX, Header
 from bentosync.loader.cache import Cache
-from bentosync.loader.device import Backend
+from bentosync.loader.device import Backend, parse_device, why_no_cuda
 from bentosync.loader.fetcher import Fetcher
 from bentosync.loader.landing import Landing
 from bentosync.loader.memory import available_bytes
@@ -176,13 +176,59 @@ def _open(
     version = weights_of(found.manifest, index)
     if version is None:
         return None
-    distant = Distant(
-        str(found.tag), Tables(version.headers), backend or chosen_backend(asked), asked, version, found, strength,
-        where.settings, fetcher, mailbox, timeline, began,
-    )  # fmt: skip
-    if asked.cache == "tee" and not _share(distant, store, where):
+    if asked.cache == "none":
+        return _streaming(where, asked, backend or chosen_backend(asked), version, found, strength, fetcher, mailbox,
+                          timeline, began)  # fmt: skip
+    memory = available_bytes()
+    ample = memory is None or memory > _AMPLE * version.size
+    maps = asked.staging == "auto" and asked.tensors is None and not asked.plan and _on_cpu(asked, backend)
+    if maps and not ample:
         return None
+    turn, refusal = _turn(store, found)
+    if maps and turn is None and refusal is None:
+        return None
+    with ExitStack() as unless_it_works:
+        if turn is not None:
+            unless_it_works.push(turn)
+        distant = _streaming(where, asked, backend or chosen_backend(asked), version, found, strength, fetcher,
+                             mailbox, timeline, began)  # fmt: skip
+        unless_it_works.pop_all()
+    _share(distant, store, where, turn, refusal, ample=ample)
     return distant
+
+
+def _streaming(
+    where: Elsewhere,
+    asked: Options,
+    backend: Backend,
+    version: RemoteVersion,
+    found: Resolved,
+    strength: Strength,
+    fetcher: Fetcher,
+    mailbox: Mailbox,
+    timeline: Timeline,
+    began: float,
+) -> Distant:
+    return Distant(
+        str(found.tag), Tables(version.headers), backend, asked, version, found, strength, where.settings, fetcher,
+        mailbox, timeline, began,
+    )  # fmt: skip
+
+
+def _on_cpu(asked: Options, backend: Backend | None) -> bool:
+    """Whether the load will end on the CPU; asked before a fallback is warned of."""
+    if backend is not None:
+        return backend.name == "cpu"
+    device = parse_device(asked.device)
+    return device.type == "cpu" or why_no_cuda(device) is not None
+
+
+def _turn(store: Store, found: Resolved) -> tuple[ExitStack | None, LocalIOError | None]:
+    """The version's lock if it is free, or why it cannot be taken at all."""
+    try:
+        return take_turn(store, found.tag), None
+    except LocalIOError as error:
+        return None, error
 
 
 async def _find(remote: Remote, where: Elsewhere, strength: Strength) -> tuple[Resolved, str, bytes | None]:
@@ -206,21 +252,20 @@ async def _read(remote: Remote, key: str, entry: FileEntry, strength: Strength) 
     return bytes(data)
 
 
-def _share(distant: Distant, store: Store, where: Elsewhere) -> bool:
-    """Decide who fetches and what is kept. False: it is better pulled and mapped."""
-    memory = available_bytes()
-    ample = memory is None or memory > _AMPLE * distant.version.size
-    maps = distant.backend.name == "cpu" and distant.options.staging == "auto" and distant.whole
-    if maps and not ample:
-        return False
-    try:
-        turn = take_turn(store, distant.found.tag)
-    except LocalIOError as error:
+def _share(
+    distant: Distant,
+    store: Store,
+    where: Elsewhere,
+    turn: ExitStack | None,
+    refusal: LocalIOError | None,
+    *,
+    ample: bool,
+) -> None:
+    """Decide who fetches and what is kept."""
+    if refusal is not None:
         distant.cache = Cache("none", "failed")
-        distant.cache.reason = str(error)
-        return True
-    if turn is None and maps:
-        return False
+        distant.cache.reason = str(refusal)
+        return
     distant.shelf = Shelf(store, distant.found.tag, distant.found.manifest)
 
     def lead(turn: ExitStack) -> None:
@@ -246,7 +291,6 @@ def _share(distant: Distant, store: Store, where: Elsewhere) -> bool:
     else:
         distant.cache = Cache("none", "none")
         distant.cache.reason = "another process is fetching this version"
-    return True
 
 
 def _tee(

@@ -18,8 +18,10 @@ import asyncio
 import atexit
 import contextlib
 import errno
+import math
 import os
 import threading
+import time
 from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -39,6 +41,8 @@ BACKLOG_BYTES_MAX = 256 << 20
 """What may wait for the disk. A slower disk than network is behind for good, a hiccup of a quarter second is not."""
 
 _EXIT_SECONDS = 2.0
+_LEAVE_SECONDS = 1.0
+"""For how long a load that is given up goes on writing what it has proven."""
 
 Publish = Callable[[Partial], Awaitable[int]]
 """Completes and publishes a partial; returns how many bytes had to be fetched for it."""
@@ -99,6 +103,7 @@ class Tee:
         self._whole = False
         self._cancel: Callable[[], None] = lambda: None
         self._left = False
+        self._until = math.inf
 
         self._thread = threading.Thread(target=self._run, name="bentosync-cache", daemon=True)
         atexit.register(self._at_exit)
@@ -137,12 +142,13 @@ class Tee:
             self._changed.notify()
 
     def leave(self) -> None:
-        """Stop at the next opportunity; what is written stays. A second call, or one after the end, does nothing."""
+        """Stop soon: what was offered is written for a second yet. After `finish`, or a second time, it does nothing."""
         with self._changed:
             if self._finished:
                 return
             self._open = False
             self._left = True
+            self._until = time.monotonic() + _LEAVE_SECONDS
             self._changed.notify()
         if threading.current_thread() is not self._thread:
             self._thread.join(_EXIT_SECONDS)
@@ -188,7 +194,7 @@ class Tee:
             with self._changed:
                 while not self._queue and self._open:
                     self._changed.wait()
-                if self._left or not self._queue:
+                if not self._queue or time.monotonic() > self._until:
                     return
                 offer = self._queue.popleft()
             try:

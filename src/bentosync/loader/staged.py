@@ -54,7 +54,7 @@ def staged_tensors(
             want = placement.wanted
             if block is None:
                 block = backend.allocate(0)
-            tensor = device.view(block, placement.offset, want.size, want.dtype, want.shape)
+            tensor = device.view(block, placement.offset, want.dtype, want.shape)
             tensor, block = device.cast(tensor, asked.dtype), None
             hand_out += time.perf_counter() - start
             yield want.name, tensor

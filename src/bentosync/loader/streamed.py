@@ -98,7 +98,7 @@ def streamed_tensors(
             want = placement.wanted
             if block is None:
                 block = backend.allocate(0)
-            tensor = device.view(block, placement.offset, want.size, want.dtype, want.shape)
+            tensor = device.view(block, placement.offset, want.dtype, want.shape)
             tensor, block = device.cast(tensor, asked.dtype), None
             timeline.reach("first_tensor", distant.began)
             hand_out += time.perf_counter() - start

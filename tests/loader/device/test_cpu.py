@@ -31,7 +31,7 @@ def test_a_block_is_as_long_as_asked_aligned_and_the_same_bytes_for_readers(size
 def test_memory_is_used_again_once_every_tensor_in_it_is_gone_and_not_before() -> None:
     cpu = Cpu()
     first = cpu.allocate(8 * MIB)
-    where, tensor = address(first), view(first, 256, 4, "F32", (1,))
+    where, tensor = address(first), view(first, 256, "F32", (1,))
     del first
     second = cpu.allocate(8 * MIB)
     assert address(second) != where

@@ -37,7 +37,7 @@ class Block:
         return base
 
 
-def view(block: Block, offset: int, size: int, dtype: str, shape: tuple[int, ...]) -> Tensor:
+def view(block: Block, offset: int, dtype: str, shape: tuple[int, ...]) -> Tensor:
     """The tensor of safetensors type `dtype` that lies at `offset` of `block`, a multiple of its element's size."""
     shape = torch_shape(dtype, shape)
     typed, first, element_bytes = block.typed(dtype)

@@ -142,7 +142,7 @@ class Tee:
             self._changed.notify()
 
     def leave(self) -> None:
-        """Stop soon: what was offered is written for a second yet. After `finish`, or a second time, it does nothing."""
+        """Stop soon: what was offered is written for a second yet. After `finish`, or again, it does nothing."""
         with self._changed:
             if self._finished:
                 return

@@ -15,7 +15,7 @@ import pytest
 
 from bentosync.errors import BentoMLException, Conflict, IntegrityError, NotFound, UnsafeInput
 from bentosync.native import checksum as checksums
-from bentosync.remote.contract import IfAbsent, IfMatch, Part, Remote, Upload
+from bentosync.remote.contract import IfAbsent, IfMatch, Located, Part, Remote, Upload
 
 MIB = 1 << 20
 PART = 5 * MIB
@@ -138,6 +138,22 @@ class RemoteConformance:
             with pytest.raises(NotFound, match="nothing/here"):
                 await remote.read_range("nothing/here", 0, 1, sink)
         assert not sink.data
+
+    async def test_a_store_copies_its_own_objects_or_says_that_it_does_not(self, place: Place) -> None:
+        data = pattern(2 * MIB)
+        async with place.open() as remote:
+            await remote.write("folder/a b+c%é", data)
+            located = await remote.locate("folder/a b+c%é")
+            copied = located is not None and await remote.copy(located, "files/other", size=len(data))
+            assert copied == (located is not None)
+            if copied:
+                assert (await remote.read("files/other", bytes_max=len(data))).data == data
+                assert (await remote.stat("files/other")).checksum in (None, digest(remote, data))
+
+    async def test_an_object_of_another_store_is_not_ours_to_copy(self, place: Place) -> None:
+        async with place.open() as remote:
+            assert not await remote.copy(Located("https://elsewhere.example", "bucket/key"), "o", size=1)
+            assert await keys_below(remote, "") == []
 
     async def test_a_folder_is_not_an_object(self, place: Place) -> None:
         async with place.open() as remote:

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from bentosync.settings import RemoteSettings
+from tests.servers.s3 import S3Server
 from tests.sync.scene import Scene
 
 
@@ -15,10 +16,16 @@ def folder(tmp_path: Path) -> Scene:
     return Scene(tmp_path, RemoteSettings(url=(tmp_path / "remote").as_uri()))
 
 
+@pytest.fixture
+def bucket(seaweed_credentials: S3Server, tmp_path: Path) -> Scene:
+    """For what only a bucket does."""
+    url = f"s3://{seaweed_credentials.bucket}/{uuid.uuid4().hex}"
+    return Scene(tmp_path, RemoteSettings(url=url, endpoint_url=seaweed_credentials.endpoint_url))
+
+
 @pytest.fixture(params=["file", "seaweed"])
 def scene(request: pytest.FixtureRequest, tmp_path: Path) -> Scene:
     if request.param == "file":
         return Scene(tmp_path, RemoteSettings(url=(tmp_path / "remote").as_uri()))
-    server = request.getfixturevalue("seaweed_credentials")
-    url = f"s3://{server.bucket}/{uuid.uuid4().hex}"
-    return Scene(tmp_path, RemoteSettings(url=url, endpoint_url=server.endpoint_url))
+    scene: Scene = request.getfixturevalue("bucket")
+    return scene

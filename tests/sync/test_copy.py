@@ -130,3 +130,38 @@ def test_a_copy_moves_latest_on_the_target(folder: Scene) -> None:
     copy(folder, "m:v1")
     assert other(folder).pull("m").tag.version == "v2"
     assert Path(folder.root / "mirror/bentosync.json").is_file()
+
+
+def neighbour(scene: Scene) -> Scene:
+    """The same homes, with another prefix of the same bucket as their remote."""
+    return Scene(scene.root, replace(scene.remote, url=f"{scene.remote.url}-mirror"))
+
+
+def copy_beside(scene: Scene) -> events.Finished:
+    settings = scene.settings("publisher")
+    mirror = replace(neighbour(scene).remote, name="mirror")
+    settings = replace(settings, remotes={**settings.remotes, "mirror": mirror})
+    return asyncio.run(aio.copy("m:v1", source="r", target="mirror", settings=settings, on_event=scene.seen.append))
+
+
+def test_a_store_that_has_both_ends_copies_by_itself_and_is_read_back(
+    bucket: Scene, caplog: pytest.LogCaptureFixture
+) -> None:
+    pushed(bucket)
+    caplog.set_level("DEBUG", "bentosync")
+    assert copy_beside(bucket).outcome == "done"
+    calls = [record.getMessage().split()[0] for record in caplog.records if "/model.bin" in record.getMessage()]
+    assert "copy" in calls and "read_range" in calls
+    assert not {"start_upload", "send_part"} & set(calls)
+    assert tree_of(neighbour(bucket).pull("m:v1")) == tree_of(bucket.store("publisher").get("m:v1"))
+
+
+def test_a_store_that_copies_damage_is_not_believed(bucket: Scene) -> None:
+    pushed(bucket)
+    (key,) = [key for key in bucket.keys("files/") if key.endswith("/model.bin")]
+    data = bytearray(bucket.read_object(key))
+    data[20 << 20] ^= 1
+    bucket.write_object(key, bytes(data))
+    with pytest.raises(IntegrityError, match="model"):
+        copy_beside(bucket)
+    assert [key for key in neighbour(bucket).keys("models/") if key.endswith(".jsonl")] == []

@@ -77,6 +77,19 @@ class Stat:
 
 
 @dataclass(frozen=True, slots=True)
+class Located:
+    """An object as its store knows it: what the store needs in order to copy it by itself.
+
+    `store` is equal for two objects if one request can name both; `path` is bucket and key, percent-encoded. `owner` is
+    who must own that bucket, if anybody said.
+    """
+
+    store: str
+    path: str
+    owner: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Entity:
     """A small object read whole."""
 
@@ -223,6 +236,17 @@ class Remote(Protocol):
         With a condition, only if it is that very object, else `Conflict`; a store that does not know conditional
         deletes removes it in any case, so nothing may rest on the condition alone. After a lost reply the object may be
         gone and the answer `Conflict`: callers `stat`.
+        """
+        ...
+
+    async def locate(self, key: str) -> Located | None:
+        """How to name the object to a store that shall copy it; None where stores do not copy."""
+        ...
+
+    async def copy(self, source: Located, key: str, *, size: int) -> bool:
+        """Have the store make `key` out of `source`, an object of `size` bytes; False if that is not its to copy.
+
+        Nothing crosses this machine, so nothing is proven: read it back.
         """
         ...
 

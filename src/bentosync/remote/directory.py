@@ -26,6 +26,7 @@ from bentosync.remote.contract import (
     Entity,
     IfAbsent,
     IfMatch,
+    Located,
     Part,
     Properties,
     RangeSink,
@@ -163,6 +164,14 @@ class DirectoryRemote:
         """Unlink, then remove the folders that this left empty."""
         with contextlib.suppress(NotFound):
             await self._run(key, self._delete, key, condition)
+
+    async def locate(self, key: str) -> Located | None:
+        """A file system copies nothing by itself."""
+        return None
+
+    async def copy(self, source: Located, key: str, *, size: int) -> bool:
+        """As `locate`."""
+        return False
 
     async def place(self) -> str:
         """The URL."""

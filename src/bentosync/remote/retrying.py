@@ -27,6 +27,7 @@ from bentosync.remote.contract import (
     Condition,
     Entity,
     IfMatch,
+    Located,
     Part,
     Properties,
     RangeSink,
@@ -239,6 +240,14 @@ class RetryingRemote:
     async def delete(self, key: str, *, condition: IfMatch | None = None) -> None:
         """Repeated."""
         await self._patiently(key, lambda: self._inner.delete(key, condition=condition))
+
+    async def locate(self, key: str) -> Located | None:
+        """As the inner remote says."""
+        return await self._inner.locate(key)
+
+    async def copy(self, source: Located, key: str, *, size: int) -> bool:
+        """Repeated whole: the same bytes under the same key."""
+        return await self._patiently(key, lambda: self._inner.copy(source, key, size=size))
 
     async def place(self) -> str:
         """As the inner remote says."""

@@ -16,6 +16,7 @@ from bentosync.remote.contract import (
     Condition,
     Entity,
     IfMatch,
+    Located,
     Part,
     Properties,
     RangeSink,
@@ -111,6 +112,15 @@ class TracingRemote:
         """Traced."""
         with self._traced("delete", key):
             await self._inner.delete(key, condition=condition)
+
+    async def locate(self, key: str) -> Located | None:
+        """As the inner remote says."""
+        return await self._inner.locate(key)
+
+    async def copy(self, source: Located, key: str, *, size: int) -> bool:
+        """Traced."""
+        with self._traced("copy", source.path, key, size):
+            return await self._inner.copy(source, key, size=size)
 
     async def place(self) -> str:
         """As the inner remote says."""

@@ -1,16 +1,18 @@
 """From one remote to another without touching the disk: part by part, each block proven on its way through memory.
 
-A part is fetched into a buffer from a bounded pool, proven against the manifest, checksummed and sent from there. What
-the target holds already (an interrupted copy) counts only after it was read back and proven the same way.
+A part is fetched into a buffer from a bounded pool, proven against the manifest, checksummed and sent from there. Where
+one store has both ends it copies by itself, and what it made is read back and proven: no byte more is trusted, and half
+of them cross this machine. What the target holds already (an interrupted copy) counts only after it was proven too.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 
 from bentosync.blocking import in_thread
-from bentosync.errors import Conflict, IntegrityError, NotFound
+from bentosync.errors import AuthError, Conflict, IntegrityError, NotFound, RemoteError
 from bentosync.manifest.digests import block_digest, leaf_digest
 from bentosync.manifest.values import BLOCK_BYTES, LEAF_BYTES, FileEntry
 from bentosync.native.checksum import Checksum
@@ -59,6 +61,10 @@ class ProvenPart:
         while (end := min(self._proven + self._unit, len(self._memory))) <= self._filled and self._proven < end:
             self._prove(self._memory[self._proven : end], self._start + self._proven)
             self._proven = end
+
+    def restart(self) -> None:
+        """Begin again."""
+        self._filled = self._proven = 0
 
     def rewind(self) -> int:
         """Drop what is not proven."""
@@ -112,6 +118,7 @@ class Relay:
         self._resumed = resumed
         self._tally = tally
         self._etags: dict[str, str] = {}
+        self._beside = True  # until the target's store has said that it does not copy from the source
         name = target.properties.checksum
         self._checksum = checksum_named(name) if name else None
 
@@ -137,10 +144,36 @@ class Relay:
         self._tally.begin(entry.path)
         if self._resumed and await self._stands(passage):
             self._tally.add(entry.path, reused=entry.size)
+        elif await self._copied(passage):
+            self._tally.add(entry.path, sent=entry.size)
         elif entry.size <= parts.part_bytes(entry.size):
             await self._carry_whole(passage)
         else:
             await self._carry_parts(passage)
+
+    async def _copied(self, passage: Passage) -> bool:
+        """Whether the store that has both copied the file by itself, and what it made reads back proven.
+
+        Half of what carrying it costs, and no byte more is trusted. A file that is damaged at its source fails here,
+        and is told as such when it is carried.
+        """
+        entry, key = passage.entry, passage.target_key
+        if not self._beside or entry.inline is not None or entry.size == 0:
+            return False
+        try:
+            located = await self._source.locate(passage.source_key)
+            if located is None or not await self._target.copy(located, key, size=entry.size):
+                return False
+        except (AuthError, NotFound):
+            self._beside = False
+            return False
+        except RemoteError:
+            self._beside = False
+        else:
+            if await self._reads_back(passage):
+                return True
+        await self._target.delete(key)  # whatever the store made of it is in the way
+        return False
 
     async def _carry_whole(self, passage: Passage) -> None:
         entry = passage.entry
@@ -240,10 +273,14 @@ class Relay:
             for piece in parts.parts(entry.size):
                 sink = ProvenPart(entry, piece.start, buffer[: piece.length], strong=self._strong)
                 try:
-                    await self._target.read_range(passage.target_key, piece.start, piece.length, sink)
+                    await self._pace.send(piece.length, partial(self._read, passage.target_key, piece, sink))
                 except IntegrityError:
                     return False
         return True
+
+    async def _read(self, key: str, piece: parts.Slice, sink: ProvenPart) -> None:
+        sink.restart()
+        await self._target.read_range(key, piece.start, piece.length, sink)
 
     async def _expect(self, passage: Passage) -> None:
         """After an ambiguous reply: our folder is ours alone, so the object must be ours, and whole."""

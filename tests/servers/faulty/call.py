@@ -24,6 +24,12 @@ class Call:
     body: bytes = b""
 
     @property
+    def source(self) -> tuple[str, str]:
+        """Bucket and key that a CopyObject copies."""
+        bucket, _, key = unquote(self.headers["x-amz-copy-source"]).lstrip("/").partition("/")
+        return bucket, key
+
+    @property
     def part(self) -> int | None:
         """The part number of an UploadPart."""
         return int(self.query["partNumber"]) if "partNumber" in self.query else None
@@ -56,12 +62,12 @@ def understand(received: Received) -> Call:
     bucket, _, key = unquote(parts.path).lstrip("/").partition("/")
     query = dict(parse_qsl(parts.query, keep_blank_values=True))
     return Call(
-        _operation(received.method, key, query), received.method, received.target, bucket, key, query,
+        _operation(received.method, key, query, received.headers), received.method, received.target, bucket, key, query,
         received.headers, received.body,
     )  # fmt: skip
 
 
-def _operation(method: str, key: str, query: Mapping[str, str]) -> str:
+def _operation(method: str, key: str, query: Mapping[str, str], headers: Mapping[str, str]) -> str:
     match method:
         case "GET" if not key:
             return "ListMultipartUploads" if "uploads" in query else "ListObjectsV2"
@@ -69,6 +75,8 @@ def _operation(method: str, key: str, query: Mapping[str, str]) -> str:
             return "ListParts" if "uploadId" in query else "GetObject"
         case "HEAD":
             return "HeadObject"
+        case "PUT" if "x-amz-copy-source" in headers:
+            return "CopyObject"
         case "PUT":
             return "UploadPart" if "partNumber" in query else "PutObject"
         case "POST":

@@ -27,6 +27,11 @@ def completed(key: str, etag: str) -> bytes:
     return _result("CompleteMultipartUploadResult", f"<Key>{escape(key)}</Key><ETag>{escape(etag)}</ETag>")
 
 
+def copied(etag: str) -> bytes:
+    """The answer of CopyObject."""
+    return _result("CopyObjectResult", f"<ETag>{escape(etag)}</ETag>")
+
+
 def objects(page: Sequence[tuple[str, Object]], *, following: str | None) -> bytes:
     """A ListObjectsV2 page."""
     rows = "".join(

@@ -30,6 +30,7 @@ def execute(call: Call, bucket: Bucket, *, page: int = PAGE_MAX) -> Reply:
     }  # fmt: skip
     plain: dict[str, Callable[[Call, Bucket], Reply]] = {
         "GetObject": _get, "HeadObject": _head, "PutObject": _put, "DeleteObject": _delete,
+        "CopyObject": _copy,
         "CreateMultipartUpload": _create, "UploadPart": _upload_part, "CompleteMultipartUpload": _complete,
         "AbortMultipartUpload": _abort,
     }  # fmt: skip
@@ -71,6 +72,15 @@ def _put(call: Call, bucket: Bucket) -> Reply:
     if name and not _is_right(call, call.body, name):
         return refused(400, "BadDigest")
     return _stored(bucket.put(call.key, call.body, checksum=name))
+
+
+def _copy(call: Call, bucket: Bucket) -> Reply:
+    source = bucket.objects.get(call.source[1]) if call.source[0] == call.bucket else None
+    if source is None:
+        return refused(404, "NoSuchKey")
+    kind = call.headers.get("x-amz-checksum-algorithm", "").lower()
+    stored = bucket.put(call.key, source.data, checksum=kind if kind in CHECKSUMS else None)
+    return Reply(200, body=documents.copied(stored.etag))
 
 
 def _delete(call: Call, bucket: Bucket) -> Reply:

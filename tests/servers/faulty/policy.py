@@ -24,6 +24,7 @@ FOLDER = Path(__file__).parents[3] / "docs/how-to/policies"
 
 ACTIONS = {
     "GetObject": "s3:GetObject", "HeadObject": "s3:GetObject", "PutObject": "s3:PutObject",
+    "CopyObject": "s3:PutObject",
     "CreateMultipartUpload": "s3:PutObject", "UploadPart": "s3:PutObject", "CompleteMultipartUpload": "s3:PutObject",
     "DeleteObject": "s3:DeleteObject", "AbortMultipartUpload": "s3:AbortMultipartUpload",
     "ListParts": "s3:ListMultipartUploadParts", "ListObjectsV2": "s3:ListBucket",
@@ -83,6 +84,10 @@ class Policy:
         action = ACTIONS[call.operation]
         at = f"arn:aws:s3:::{call.bucket}"
         if not self._allows(action, f"{at}/{call.key}" if call.key else at, call.query.get("prefix")):
+            return True
+        if call.operation == "CopyObject" and not self._allows(
+            "s3:GetObject", "arn:aws:s3:::" + "/".join(call.source), None
+        ):
             return True
         hidden = action == "s3:GetObject" and call.key not in bucket.objects
         return hidden and not self._allows("s3:ListBucket", at, None)

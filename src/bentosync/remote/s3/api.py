@@ -27,6 +27,7 @@ class Api:
 GET_OBJECT = Api("GetObject", "GET", "s3:GetObject")
 HEAD_OBJECT = Api("HeadObject", "HEAD", "s3:GetObject")
 PUT_OBJECT = Api("PutObject", "PUT", "s3:PutObject", makes=True)
+COPY_OBJECT = Api("CopyObject", "PUT", "s3:PutObject", makes=True)
 DELETE_OBJECT = Api("DeleteObject", "DELETE", "s3:DeleteObject")
 CREATE_UPLOAD = Api("CreateMultipartUpload", "POST", "s3:PutObject", makes=True)
 UPLOAD_PART = Api("UploadPart", "PUT", "s3:PutObject")

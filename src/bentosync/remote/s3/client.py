@@ -121,6 +121,11 @@ class Client:
         """Host and port of the endpoint."""
         return (await self._addressed()).host
 
+    async def store(self) -> str:
+        """The same text for two buckets that one request can name: one endpoint, or Amazon's, whatever the region."""
+        at = await self._addressed()
+        return "amazon" if at.amazon else at.endpoint
+
     async def access(self) -> Access:
         """How the store is reached, and how its clock stood at the last reply."""
         from bentosync.wire.proxies import proxy_for  # whose imports nobody else needs so early

@@ -122,6 +122,16 @@ def check_completion(data: bytes) -> None:
         completed(data)
 
 
+def check_copy(data: bytes) -> None:
+    """Raise `RemoteError` if this answers no CopyObject: a store that only knows PutObject stores an empty object."""
+    try:
+        if refusal(data) is None:
+            _text(_parse(data, "CopyObject"), "ETag")
+    except RemoteError as error:
+        error.retryable = False
+        raise
+
+
 def complete_request(found: Sequence[Part], checksum: ChecksumName) -> bytes:
     """The body of CompleteMultipartUpload."""
     lines = [

@@ -10,6 +10,7 @@ import re
 from collections.abc import AsyncIterator, Callable, Sequence
 from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING, TypeVar
+from urllib.parse import quote
 
 from bentosync.errors import Conflict, IntegrityError, NotFound, RemoteError, UnsafeInput
 from bentosync.native import checksum as checksums
@@ -20,6 +21,7 @@ from bentosync.remote.contract import (
     Entity,
     IfAbsent,
     IfMatch,
+    Located,
     MissingRemote,
     Part,
     Properties,
@@ -249,6 +251,32 @@ class S3Remote:
             if condition is None or error.retryable:
                 raise
             await self.delete(key)
+
+    async def locate(self, key: str) -> Located | None:
+        """Bucket and key, as CopyObject wants them."""
+        path = quote(f"{self._bucket.name}/{self._bucket.prefix}{key}", safe="/-_.~")
+        return Located(await self._client.store(), path, self._terms.owner)
+
+    async def copy(self, source: Located, key: str, *, size: int) -> bool:
+        """CopyObject, which takes up to 5 GiB."""
+        if source.store != await self._client.store() or size > _PUT_BYTES_MAX:
+            return False
+        headers = {
+            "x-amz-copy-source": source.path,
+            "x-amz-metadata-directive": "REPLACE",
+            "x-amz-tagging-directive": "REPLACE",  # reading tags would take one more permission
+            "x-amz-checksum-algorithm": self._checksum.upper(),
+        }
+        if source.owner is not None:
+            headers["x-amz-source-expected-bucket-owner"] = source.owner
+        operation = self._operation(
+            api.COPY_OBJECT, key, headers=headers, reply_seconds=_COMPLETE_SECONDS,
+            check=lambda reply: documents.check_copy(reply.body),
+        )  # fmt: skip
+        reply = await self._client.call(operation)
+        if documents.refusal(reply.body):
+            raise self._client.refused(operation, reply)
+        return True
 
     async def place(self) -> str:
         """Host of the endpoint, bucket and prefix."""

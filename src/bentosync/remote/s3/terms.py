@@ -20,6 +20,7 @@ class Terms:
     """The headers of one remote."""
 
     def __init__(self, settings: RemoteSettings) -> None:
+        self.owner = settings.expected_bucket_owner
         self._always = _given(
             {
                 "x-amz-request-payer": settings.request_payer,

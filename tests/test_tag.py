@@ -169,7 +169,8 @@ def test_an_alias_says_the_version_and_may_be_pinned() -> None:
 
 
 @pytest.mark.parametrize("text", ["m@", "m@b3:", "m@b3:" + "a" * 63, "m@b3:" + "A" * 64, f"m@{PIN}\n", f"m@{PIN}@{PIN}",
-                                  "m@latest", "m@Prod", "m@-", "m@a@b", "m@" + "a" * 64, f"m@{PIN}@prod", "m:latest@prod",
+                                  "m@latest", "m@Prod", "m@-", "m@a@b", "m@" + "a" * 64, f"m@{PIN}@prod",
+                                  "m:latest@prod",
                                   f"@{PIN}", "m@sha256:" + "a" * 64, f"m:@{PIN}", f"m/x@{PIN}"])  # fmt: skip
 def test_a_reference_outside_the_grammar_is_an_invalid_tag(text: str) -> None:
     with pytest.raises(InvalidTag):

@@ -58,7 +58,8 @@ class Scene:
         return model
 
     def push(self, tag: str, *, home: str = "publisher", force: bool = False, as_is: bool = False,
-             single_writer: bool | None = None, on_event: Callable[[events.Event], None] | None = None) -> events.Finished:  # fmt: skip
+             single_writer: bool | None = None,
+             on_event: Callable[[events.Event], None] | None = None) -> events.Finished:  # fmt: skip
         return asyncio.run(
             aio.push(
                 tag, force=force, as_is=as_is, single_writer=single_writer, settings=self.settings(home),

@@ -131,7 +131,8 @@ def test_a_rate_and_a_round_trip_take_their_time(root: Path) -> None:
     with serve(root, conditions={"rate-total": "2e7", "round-trip": "0.05"}) as server:
         began = time.monotonic()
         assert call(server, "GET", "object")[2] == DATA
-    assert time.monotonic() - began > 0.1 + len(DATA) / 2e7  # a bound that the slowest machine keeps
+    # A bound that the slowest machine keeps; the server makes up for having slept too long, so it may begin ahead.
+    assert time.monotonic() - began > 0.1 + 0.8 * len(DATA) / 2e7
 
 
 def test_one_stream_stalls_and_the_others_do_not(root: Path) -> None:

@@ -73,21 +73,22 @@ class Sandbox:
     def _script(self, command: Sequence[str]) -> Iterator[str]:
         root = shlex.quote(str(self.root))
         yield f"mount -t tmpfs -o mode=755 sandbox {root}"
-        for folder in sorted(self._bound()):
-            inside = shlex.quote(str(self.root / folder.relative_to("/")))
-            yield f"mkdir -p {inside}; mount --rbind {shlex.quote(str(folder))} {inside}"
-            if self.read_only and folder.name not in KERNEL:
-                yield f"mount -o remount,bind,ro {inside}"
-        for link in (path for path in Path("/").iterdir() if path.is_symlink()):
-            yield f"ln -s {shlex.quote(os.readlink(link))} {root}/{link.name}"
         yield f"mkdir -p -m 1777 {root}/tmp"
-        if self.first:
-            yield f"mount -t proc proc {root}/proc"
+        # Volumes before Python: this checkout may lie where one of them is wanted.
         for volume in self.volumes:
             inside = shlex.quote(f"{self.root}{volume.at}")
             yield f"mkdir -p {inside}; mount --bind {shlex.quote(str(volume.folder))} {inside}"
             if volume.read_only:
                 yield f"mount -o remount,bind,ro {inside}"
+        for folder in sorted(self._bound()):
+            inside = shlex.quote(str(self.root / folder.relative_to("/")))
+            yield f"mkdir -p {inside}; mount --rbind {shlex.quote(str(folder))} {inside}"
+            if self.read_only and folder.name not in KERNEL:
+                yield f"mount -o remount,bind,ro {inside}"
+        if self.first:
+            yield f"mount -t proc proc {root}/proc"
+        for link in (path for path in Path("/").iterdir() if path.is_symlink()):
+            yield f"ln -s {shlex.quote(os.readlink(link))} {root}/{link.name}"
         if self.read_only:
             yield f"mount -o remount,ro {root}"
         yield f"umask {self.umask:03o}"

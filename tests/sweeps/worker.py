@@ -119,15 +119,25 @@ class Worker:
         assert done.status == 0 and not done.killed, done
         self._damaged = work.damaged
         self._before = self._look()
-        if work.resumed:
-            self._live.rename(self._template)
-            calls = self._undisturbed(work)
-            self._template.rename(self._live)
-            nth = random.Random(seed).randint(calls // 4, calls)
-            self.fork(lambda: work.run(scene_in(self._live)), Mode.KILL, nth, exchanges=work.exchanges)
         self._live.rename(self._template)
         self._calls = self._undisturbed(work)
+        if work.resumed:
+            self._interrupt(work, random.Random(seed))
         self._prepared = (name, seed)
+
+    def _interrupt(self, work: Operation, draw: random.Random) -> None:
+        """Kill it once, at a call after which the next try still has something to do."""
+        calls, fresh = self._calls, self._template.with_name("fresh")
+        self._template.rename(fresh)
+        self._calls = 0
+        while not self._calls:
+            shutil.rmtree(self._template, ignore_errors=True)
+            shutil.copytree(fresh, self._live, symlinks=True)
+            nth = draw.randint(calls // 4, calls)
+            self.fork(lambda: work.run(scene_in(self._live)), Mode.KILL, nth, exchanges=work.exchanges)
+            self._live.rename(self._template)
+            self._calls = self._undisturbed(work)
+        shutil.rmtree(fresh)
 
     def _undisturbed(self, work: Operation) -> int:
         """Run it on a copy; note what it leaves, and count its calls."""

@@ -149,7 +149,8 @@ class Spool:
     def _append(self, part: Part) -> None:
         checksum = "-" if part.checksum is None else part.checksum.hex()
         body = f"{part.number} {part.size} {part.etag} {checksum}"
-        line = f"{body} {zlib.crc32(body.encode()):08x}\n".encode()
+        # The line before may have been torn by a death: it must not take this one with it.
+        line = f"\n{body} {zlib.crc32(body.encode()):08x}\n".encode()
         descriptor = os.open(self.folder / "parts", os.O_WRONLY | os.O_APPEND | os.O_CLOEXEC)
         try:
             os.write(descriptor, line)

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import itertools
 import time
 from collections.abc import Callable, Generator, Sequence
 
-from bentosync.events import Progress
-from bentosync.loader import device
+from bentosync.loader.delivery import delivered, progress
 from bentosync.loader.device import Tensor
 from bentosync.loader.opening import Opening
 from bentosync.loader.pipeline import Pipeline
@@ -47,18 +45,8 @@ def staged_tensors(
         on_done=_progress(opening, plan),
     )
     opened = time.perf_counter()
-    hand_out = 0.0
     try:
-        for placement, block in pipeline:
-            start = time.perf_counter()
-            want = placement.wanted
-            if block is None:
-                block = backend.allocate(0)
-            tensor = device.view(block, placement.offset, want.dtype, want.shape)
-            tensor, block = device.cast(tensor, asked.dtype), None
-            hand_out += time.perf_counter() - start
-            yield want.name, tensor
-            del tensor  # a caller that drops it must be able to free its block
+        hand_out = yield from delivered(pipeline, backend, asked.dtype, on_made=lambda: None)
         opening.checkpoint.check_unchanged()
         backend.synchronize()
     finally:
@@ -89,24 +77,7 @@ def _choose_routes(files: Sequence[WeightFile]) -> Route:
 
 
 def _progress(opening: Opening, plan: ReadPlan) -> Callable[[int], None]:
-    """Turns "so many reads are done" into a Progress event."""
     on_event = opening.options.on_event
     if on_event is None:
         return lambda done: None
-    totals: dict[int, int] = {}
-    in_file = [totals.setdefault(read.file, 0) for read in plan.reads]
-    for index, read in enumerate(plan.reads):
-        totals[read.file] += read.size
-        in_file[index] = totals[read.file]
-    done_bytes = list(itertools.accumulate(read.size for read in plan.reads))
-
-    def report(done: int) -> None:
-        read = plan.reads[done - 1]
-        path = opening.checkpoint.files[read.file].path.name
-        on_event(
-            Progress(
-                "load", opening.label, path, in_file[done - 1], totals[read.file], done_bytes[done - 1], plan.read_bytes
-            )
-        )
-
-    return report
+    return progress(on_event, opening.label, plan, [file.path.name for file in opening.checkpoint.files])

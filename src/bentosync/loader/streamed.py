@@ -6,14 +6,13 @@ Every reader of the pipeline has one read in hand; how many of those are under w
 
 from __future__ import annotations
 
-import itertools
 import time
 from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass
+from functools import partial
 
-from bentosync.events import Progress
-from bentosync.loader import device
 from bentosync.loader.courier import Courier
+from bentosync.loader.delivery import delivered, progress
 from bentosync.loader.device import Tensor
 from bentosync.loader.distant import Distant
 from bentosync.loader.pipeline import Pipeline
@@ -91,19 +90,9 @@ def streamed_tensors(
     timeline = distant.timeline
     timeline.reach("planned", distant.began)
     opened = time.perf_counter()
-    hand_out = 0.0
     try:
-        for placement, block in pipeline:
-            start = time.perf_counter()
-            want = placement.wanted
-            if block is None:
-                block = backend.allocate(0)
-            tensor = device.view(block, placement.offset, want.dtype, want.shape)
-            tensor, block = device.cast(tensor, asked.dtype), None
-            timeline.reach("first_tensor", distant.began)
-            hand_out += time.perf_counter() - start
-            yield want.name, tensor
-            del tensor  # a caller that drops it must be able to free its block
+        reached = partial(timeline.reach, "first_tensor", distant.began)
+        hand_out = yield from delivered(pipeline, backend, asked.dtype, on_made=reached)
         backend.synchronize()
         timeline.reach("last_tensor", distant.began)
         distant.finish()
@@ -136,25 +125,14 @@ def streamed_tensors(
 
 
 def _progress(distant: Distant, plan: ReadPlan) -> Callable[[int], None]:
-    """Passes on what the network's thread had to say, and turns "so many reads are done" into a Progress event."""
+    """Passes on what the network's thread had to say, before what the plan says."""
     observer, mailbox = distant.options.on_event, distant.mailbox
     if observer is None:
         return lambda done: mailbox.deliver(None)
-    totals: dict[int, int] = {}
-    in_file = [totals.setdefault(read.file, 0) for read in plan.reads]
-    for index, read in enumerate(plan.reads):
-        totals[read.file] += read.size
-        in_file[index] = totals[read.file]
-    done_bytes = list(itertools.accumulate(read.size for read in plan.reads))
+    tell = progress(observer, distant.label, plan, [entry.path for entry in distant.version.entries])
 
     def report(done: int) -> None:
         mailbox.deliver(observer)
-        read = plan.reads[done - 1]
-        path = distant.version.entries[read.file].path
-        observer(
-            Progress(
-                "load", distant.label, path, in_file[done - 1], totals[read.file], done_bytes[done - 1], plan.read_bytes
-            )
-        )
+        tell(done)
 
     return report

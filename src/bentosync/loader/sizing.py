@@ -32,6 +32,9 @@ _HOST_BLOCK_BYTES = 64 << 20
 
 _AHEAD_BLOCKS = 4
 
+BLOCK_PER_TENSOR = 1
+"""As `block_bytes`: a block is full with its first tensor, which then has memory of its own."""
+
 
 @dataclass(frozen=True, slots=True)
 class Sizing:

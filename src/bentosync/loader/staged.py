@@ -13,10 +13,9 @@ from bentosync.loader.plan import Extent, ReadPlan, plan_reads
 from bentosync.loader.reading import FileReading
 from bentosync.loader.report import Report, Route, Stages
 from bentosync.loader.selection import Wanted
+from bentosync.loader.sizing import BLOCK_PER_TENSOR
 from bentosync.loader.source import WeightFile
 from bentosync.loader.staging import Ring
-
-_BLOCK_PER_TENSOR = 1
 
 
 def staged_tensors(
@@ -31,7 +30,7 @@ def staged_tensors(
         [Extent(file.size, header.data_offset) for file, header in zip(files, opening.checkpoint.headers, strict=True)],
         slot_bytes=sizes.slot_bytes,
         unit_bytes=sizes.unit_bytes,
-        block_bytes=_BLOCK_PER_TENSOR if asked.own else sizes.block_bytes,
+        block_bytes=BLOCK_PER_TENSOR if asked.own else sizes.block_bytes,
         prove_headers=bool(opening.proofs),
     )
     ring = Ring(backend, slot_bytes=sizes.slot_bytes, slots=sizes.slots, pinned=backend.name != "cpu", warn=asked.warn)

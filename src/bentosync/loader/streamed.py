@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Generator, Sequence
-from dataclasses import dataclass
 from functools import partial
 
 from bentosync.loader.courier import Courier
@@ -21,11 +20,9 @@ from bentosync.loader.proof import unit_bytes
 from bentosync.loader.ramp import ramped
 from bentosync.loader.report import Report, Stages
 from bentosync.loader.selection import Wanted
+from bentosync.loader.sizing import BLOCK_PER_TENSOR, Sizing
 from bentosync.loader.staging import RING_BYTES_MAX, Ring
 
-_BLOCK_BYTES = 256 << 20
-_AHEAD_BYTES = 1 << 30
-_BLOCK_PER_TENSOR = 1
 _DEVICE_READ_BYTES = 16 << 20
 """As for local loads: a copy to a GPU costs about 10 us to start."""
 _HOST_READ_BYTES = 8 << 20
@@ -34,24 +31,14 @@ _HELD_SLOTS = 8
 """Slots that copies and the tee may hold while every reader has one."""
 
 
-@dataclass(frozen=True, slots=True)
-class Shape:
-    """Readers, slots, and bytes of a read (and of a slot)."""
-
-    readers: int
-    slots: int
-    read_bytes: int
-    unit_bytes: int
-
-
-def shape(*, jobs: int, unit: int, to_device: bool) -> Shape:
+def shape(*, jobs: int, unit: int, to_device: bool) -> Sizing:
     """As many reads at once as the transfer settings say, in reads as large as the ring allows. Pure."""
     most = RING_BYTES_MAX // unit
     readers = max(1, min(jobs, most - _HELD_SLOTS))
     slots = readers + _HELD_SLOTS
     wanted = max(unit, _DEVICE_READ_BYTES if to_device else _HOST_READ_BYTES)
-    read_bytes = min(wanted, RING_BYTES_MAX // slots // unit * unit)
-    return Shape(readers, slots, read_bytes, unit)
+    slot_bytes = min(wanted, RING_BYTES_MAX // slots // unit * unit)
+    return Sizing(readers, slots, slot_bytes, unit)
 
 
 def streamed_tensors(
@@ -67,15 +54,15 @@ def streamed_tensors(
             wanted,
             [Extent(entry.size, header.data_offset) for entry, header in
              zip(distant.version.entries, distant.version.headers, strict=True)],
-            slot_bytes=sizes.read_bytes,
+            slot_bytes=sizes.slot_bytes,
             unit_bytes=sizes.unit_bytes,
-            block_bytes=_BLOCK_PER_TENSOR if asked.own else _BLOCK_BYTES,
+            block_bytes=BLOCK_PER_TENSOR if asked.own else sizes.block_bytes,
             prove_headers=distant.whole,
         ),
         step_bytes=sizes.unit_bytes,
         edge_bytes=2 * sizes.readers * sizes.unit_bytes,
     )  # fmt: skip
-    ring = Ring(backend, slot_bytes=sizes.read_bytes, slots=sizes.slots, pinned=backend.name != "cpu", warn=asked.warn)
+    ring = Ring(backend, slot_bytes=sizes.slot_bytes, slots=sizes.slots, pinned=backend.name != "cpu", warn=asked.warn)
     courier = Courier(distant, ring)
     pipeline = Pipeline(
         plan,
@@ -83,10 +70,10 @@ def streamed_tensors(
         backend,
         ring,
         readers=sizes.readers,
-        ahead_bytes=_AHEAD_BYTES,
+        ahead_bytes=sizes.ahead_bytes,
         on_done=_progress(distant, plan),
     )
-    distant.fetcher.set_out(total_bytes=plan.read_bytes, streams_max=sizes.readers, unit_bytes=sizes.read_bytes)
+    distant.fetcher.set_out(total_bytes=plan.read_bytes, streams_max=sizes.readers, unit_bytes=sizes.slot_bytes)
     timeline = distant.timeline
     timeline.reach("planned", distant.began)
     opened = time.perf_counter()

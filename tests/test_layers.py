@@ -58,6 +58,7 @@ def test_the_package_as_it_is_breaks_no_contract(copy: Path) -> None:
         ("botocore only in remote.s3", "wire/planted.py", "import botocore.auth"),
         ("botocore only in remote.s3", "remote/s3/planted.py", "import boto3"),
         ("bentoml only in service", "integrations/planted.py", "def late():\n    import bentoml.models"),
+        ("pytest only in testing", "cli/planted.py", "import pytest"),
         ("click and tqdm only in cli", "sync/planted.py", "import click"),
         ("click and tqdm only in cli", "transfer/planted.py", "from tqdm.auto import tqdm"),
     ],

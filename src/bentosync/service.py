@@ -26,6 +26,10 @@ BENTO_FILE = "bento.yaml"
 _SDK = "_bentoml_sdk.models"
 _CONTAINERS = "bentoml._internal.configuration.containers"
 _FRAMES_MAX = 30
+_OF_THE_HOME = (
+    "bentoml_home", "model_store_dir", "model_store", "bento_store_dir", "bento_store", "tmp_bento_store_dir",
+    "tmp_bento_store", "env_store_dir", "env_store", "cloud_config", "result_store_file",
+)  # fmt: skip
 
 
 def recognise(kind: type) -> None:
@@ -44,6 +48,19 @@ def bento_models() -> Path | None:
     except (AttributeError, KeyError, TypeError):
         return None
     return folder if (folder.parent / BENTO_FILE).is_file() else None
+
+
+def forget_home() -> None:
+    """Let BentoML read BENTOML_HOME again, which it otherwise does once in the life of a process."""
+    container = getattr(sys.modules.get(_CONTAINERS), "BentoMLContainer", None)
+    if container is None:
+        return
+    from simple_di import sentinel
+
+    for name in _OF_THE_HOME:
+        provider: Any = getattr(container, name, None)
+        if hasattr(provider, "_cache"):
+            provider._cache = sentinel
 
 
 def model_aliases() -> dict[str, str]:

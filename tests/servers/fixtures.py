@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from bentosync.errors import MissingExtra
 from tests.servers.s3 import S3Server, moto, seaweedfs
 
 
@@ -47,12 +48,9 @@ def _adopt(server: S3Server, monkeypatch: pytest.MonkeyPatch) -> S3Server:
 def _started(start: Callable[[Path], AbstractContextManager[S3Server]], folder: Path) -> Iterator[S3Server]:
     try:
         running = start(folder)
-        server = running.__enter__()
-    except FileNotFoundError as error:
+    except MissingExtra as error:
         if os.environ.get("CI") == "true":
             raise
-        pytest.skip(f"NOT TESTED: {error.args[0]} is not installed; run scripts/test, which installs it")
-    try:
+        pytest.skip(f"NOT TESTED: {error.message}; run scripts/test, which installs it")
+    with running as server:
         yield server
-    finally:
-        running.__exit__(None, None, None)

@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from bentosync.upkeep import (
         delete_remote,
         gc_remote,
+        inspect,
         list_aliases,
         list_remote,
         prune,
@@ -53,6 +54,7 @@ __all__ = [
     "copy",
     "delete_remote",
     "gc_remote",
+    "inspect",
     "list_aliases",
     "list_remote",
     "load_to_device",

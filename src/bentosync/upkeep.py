@@ -1,4 +1,4 @@
-"""What keeps store and remotes in order, as coroutines: repair, list and delete on a remote, clean-up, pruning.
+"""What keeps store and remotes in order, as coroutines: repair; list, delete, inspect on a remote; clean-up, pruning.
 
 `bentosync.aio` offers them beside the operations that move models.
 """
@@ -19,10 +19,12 @@ from bentosync.sync import alias as aliasing
 from bentosync.sync import delete as deleting
 from bentosync.sync import gc as collecting
 from bentosync.sync import heads, writing
+from bentosync.sync import inspect as inspecting
 from bentosync.sync import prune as pruning
 from bentosync.sync import repair as repairing
 from bentosync.sync.alias import Alias
 from bentosync.sync.heads import Head
+from bentosync.sync.inspect import Inspected
 from bentosync.sync.resolve import resolve
 from bentosync.sync.session import opened_remote, opened_store, origin_of
 from bentosync.sync.watch import Watch
@@ -61,6 +63,41 @@ async def repair(
     watch = Watch(on_event, "repair")
     async with opened_remote(chosen, settings, watch) as source:
         return await repairing.repair(store, source, tag, settings=settings, watch=watch, strength=strength)
+
+
+async def inspect(
+    tag: Tag | str,
+    *,
+    remote: str | None = None,
+    share: float | None = None,
+    strength: Strength = "full",
+    settings: Settings | None = None,
+    on_event: Observer = ignore,
+) -> Inspected:
+    """Check a version where it lies on a remote: read its files, prove every block, keep nothing.
+
+    Args:
+        tag: `name[:version][@b3:…]`, or `name@alias`.
+        remote: A configured remote's name, or a URL; None for the default remote.
+        share: Of every file read so much, over 0 and at most 1, chosen at random; None for every byte.
+        strength: `strong` proves BLAKE3 as well as XXH3.
+        settings: Everything from environment and config files, if not to be read now.
+        on_event: Is told what happens (`bentosync.events`).
+
+    Returns:
+        What was read and which byte ranges are damaged or missing; none, if all is well.
+
+    Raises:
+        NotFound: There is no such version, or no remote is configured.
+        IntegrityError: Its manifest is not the pinned one.
+        InvalidArgument, UnsafeInput, AuthError, NetworkError: See `bentosync.errors`.
+    """
+    settings = settings or configuration.load()
+    watch = Watch(on_event, "verify")
+    async with opened_remote(configuration.choose_remote(settings, remote), settings, watch) as source:
+        return await inspecting.inspect(
+            source, parse_reference(tag), settings=settings, watch=watch, share=share, strength=strength
+        )
 
 
 async def list_remote(
@@ -278,4 +315,6 @@ async def prune(
         return opened_remote(configuration.remote_at(settings, url), settings, on_event)
 
     wanted = pruning.Wanted(bytes_max, older_than_seconds, min_age_seconds)
-    return await pruning.prune(opened_store(settings), remote_of, wanted, now=time.time(), dry_run=dry_run)
+    return await pruning.prune(
+        opened_store(settings), remote_of, wanted, settings=settings, now=time.time(), dry_run=dry_run
+    )

@@ -1,4 +1,4 @@
-"""`verify --repair`: what it says, what it fetches, and when it fails."""
+"""`verify --repair` and `verify --remote`: what they say, what they fetch, and when they fail."""
 
 from __future__ import annotations
 
@@ -68,3 +68,39 @@ def test_models_without_digests_are_named_and_do_not_hide_the_others(world: Worl
     assert result.stdout.startswith("known:v1: ok")
     assert "unknown:v1: not checked: no digests" in result.stderr
     assert invoke("verify", "unknown").exit_code == 3
+
+
+def test_what_lies_on_the_remote_is_checked_there(damaged: Path, world: World, invoke: Invoke) -> None:
+    world.model("other:v1")
+    invoke("push", "other")
+    result = invoke("verify", "--remote")
+    assert result.exit_code == 0, result.stderr
+    first, second = result.stdout.splitlines()
+    assert re.fullmatch(r"m:v1 on file:///.*/remote: ok \(3\.\d+ MiB, .*\)", first)
+    assert second.startswith("other:v1 on file:///")
+    assert damaged.exists()
+
+
+def test_damage_on_the_remote_is_named_with_what_mends_it(damaged: Path, world: World, invoke: Invoke) -> None:
+    (there,) = (world.remote / "files/m").glob("*/model.safetensors")
+    there.chmod(0o644)
+    with there.open("r+b") as file:
+        file.seek(1 << 20)
+        file.write(b"\xff" * 3)
+    result = invoke("verify", "--remote", "m", "--sample", "100%")
+    assert result.exit_code == 6
+    assert re.fullmatch(r"m:v1 on file:///\S+: model\.safetensors: bytes 1048576\.\.2097152 differ\n", result.stdout)
+    assert "1 model of 1 damaged on file:///" in result.stderr
+    assert result.stderr.endswith("  try: where it is whole: bentosync push --resend m:v1\n")
+    (report,) = json.loads(invoke("verify", "--remote", "--json").stdout)
+    assert (report["tag"], report["damage"][0]["begin"]) == ("m:v1", 1 << 20)
+
+
+def test_a_sample_is_of_a_remote_and_a_share(damaged: Path, invoke: Invoke) -> None:
+    small = invoke("verify", "--remote", "m", "--sample", "1%")
+    assert small.exit_code == 0
+    assert "chosen at random" in small.stdout
+    assert (invoke("verify", "--sample", "1%").exit_code, invoke("verify", "--remote", "--sample", "2").exit_code) == (
+        2,
+        2,
+    )

@@ -133,6 +133,16 @@ def replaced_on_the_remote(scene: Scene) -> None:
     scene.push("a:v1", home="other", force=True)
 
 
+def rotten_on_the_remote(scene: Scene) -> None:
+    (key,) = (key for key in scene.keys("files/") if key.endswith("weights.bin"))
+    scene.write_object(key, content(99, SIZE))
+
+
+def lost_on_the_remote(scene: Scene) -> None:
+    (key,) = (key for key in scene.keys("files/") if key.endswith("weights.bin"))
+    scene.delete_object(key)
+
+
 def remote_away(scene: Scene) -> None:
     (scene.root / "remote").rename(scene.root / "away")
 
@@ -166,6 +176,8 @@ def bento_unreadable(scene: Scene) -> None:
         (extended, "modified since"),
         (gone_from_the_remote, "not confirmed: Model 'a:v1' is not found"),
         (replaced_on_the_remote, "another manifest"),
+        (rotten_on_the_remote, "holds weights.bin damaged; from here: bentosync push --resend a:v1"),
+        (lost_on_the_remote, "holds weights.bin damaged"),
         (remote_away, "not confirmed"),
         (used_by_a_bento, "used by the Bento service:v1"),
         (used_as_latest_by_a_bento, "used by the Bento service:v1"),

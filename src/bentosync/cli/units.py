@@ -1,4 +1,4 @@
-"""Options that are amounts: durations such as `7d`, sizes such as `200GB`."""
+"""Options that are amounts: durations such as `7d`, sizes such as `200GB`, shares such as `5%`."""
 
 from __future__ import annotations
 
@@ -40,3 +40,18 @@ class Size(click.ParamType[int]):
             return 0 if number == 0 else size(number, Place("", Path(), {}))
         except ValueError as error:
             self.fail(str(error), param, ctx)
+
+
+class Share(click.ParamType[float]):
+    """A part of a whole, over 0 and at most 1, from per cent: `5%`, `0.1%`."""
+
+    name = "share"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        """The fraction."""
+        if isinstance(value, float):
+            return value
+        found = re.fullmatch(r"(\d{1,3}(?:\.\d{1,6})?) ?%", str(value).strip())
+        if found is None or not 0 < float(found[1]) <= 100:
+            self.fail(f"{value!r} is no share; write 5%, 0.1% or 100%", param, ctx)
+        return float(found[1]) / 100

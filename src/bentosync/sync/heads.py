@@ -13,6 +13,7 @@ from bentosync.remote import keys
 from bentosync.remote.contract import Remote, Stat
 from bentosync.tag import Tag
 from bentosync.transfer import engine
+from bentosync.transfer.sink import MemorySink
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,10 +45,11 @@ async def read(remote: Remote, stat: Stat, tag: Tag) -> Head:
     """
     if stat.size == 0:
         raise UnsafeInput(f"{stat.key} is empty, not a manifest")
-    sink = _Bytes(min(stat.size, decode.HEAD_BYTES))
-    etag = await remote.read_range(stat.key, 0, sink.size, sink)
+    size = min(stat.size, decode.HEAD_BYTES)
+    sink = MemorySink(memoryview(bytearray(size)))
+    etag = await remote.read_range(stat.key, 0, size, sink)
     try:
-        envelope, card = decode.card(sink.data)
+        envelope, card = decode.card(bytes(sink.data))
     except UnsafeInput as error:
         raise UnsafeInput(f"{stat.key}: {error.message}") from error
     if (card.name, card.version) != (tag.name, tag.version):
@@ -89,25 +91,3 @@ def instant(iso: str) -> datetime:
     except ValueError:
         return datetime.min.replace(tzinfo=UTC)
     return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
-
-
-class _Bytes:
-    """A range sink that keeps a few bytes in memory."""
-
-    def __init__(self, size: int) -> None:
-        self.size = size
-        self._memory = memoryview(bytearray(size))
-        self._filled = 0
-
-    @property
-    def data(self) -> bytes:
-        return bytes(self._memory[: self._filled])
-
-    def buffer(self) -> memoryview:
-        return self._memory[self._filled :]
-
-    def filled(self, count: int) -> None:
-        self._filled += count
-
-    def rewind(self) -> int:
-        return self._filled

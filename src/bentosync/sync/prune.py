@@ -2,9 +2,10 @@
 
 A version goes only if it was pulled (not made here), is not pinned, is named by no local Bento, was not used for
 `min_age_seconds`, is open or mapped in no process that can be seen, is not what `latest` names while siblings stay, is
-byte for byte what was pulled, and its remote answers right now with the same manifest. Whatever cannot be found out
-keeps it. Which versions could go is decided first and purely (`rank`); each is then asked about again when its turn
-comes, because the world moves.
+byte for byte what was pulled, and its remote answers right now with the same manifest and, for each file, with one
+block, chosen at random, that is what it should be: this may be the last good copy. Whatever cannot be found out keeps
+it. Which versions could go is decided first and purely (`rank`); each is then asked about again when its turn comes,
+because the world moves.
 """
 
 from __future__ import annotations
@@ -18,15 +19,20 @@ from datetime import datetime
 from bentosync.blocking import in_thread
 from bentosync.errors import BentoMLException, Busy
 from bentosync.remote.contract import Remote
+from bentosync.settings import Settings
 from bentosync.store import open_files
 from bentosync.store.bentos import Bento, bentos
 from bentosync.store.open_files import OpenFiles
-from bentosync.store.record import Origin
+from bentosync.store.record import Origin, Record
 from bentosync.store.store import Store
+from bentosync.sync.inspect import spot
 from bentosync.sync.resolve import fetch
 from bentosync.tag import LATEST, Reference, Tag
 
 MIN_AGE_SECONDS = 24 * 3600.0
+
+_LOOKED_AT_MAX = 32
+"""Of how many files, the largest, a block is read before a version goes."""
 
 OpenRemote = Callable[[str], AbstractAsyncContextManager[Remote]]
 """From a remote's URL to the remote."""
@@ -117,7 +123,9 @@ def rank(versions: Sequence[Cached], *, now: float, min_age_seconds: float) -> t
     return free, [version for version in judged if version.kept is not None]
 
 
-async def prune(store: Store, open_remote: OpenRemote, wanted: Wanted, *, now: float, dry_run: bool) -> Pruned:
+async def prune(
+    store: Store, open_remote: OpenRemote, wanted: Wanted, *, settings: Settings, now: float, dry_run: bool
+) -> Pruned:
     """Remove versions until what is wanted holds, or nothing more may go.
 
     Raises:
@@ -128,7 +136,7 @@ async def prune(store: Store, open_remote: OpenRemote, wanted: Wanted, *, now: f
     left = {version.tag: version.size_bytes for version in versions}
     gone: list[Cached] = []
     async with AsyncExitStack() as stack:
-        remotes = _Remotes(open_remote, stack)
+        remotes = _Remotes(open_remote, settings, stack)
         for version in free:
             if not wanted.asks_for(version, sum(left.values()), now):
                 continue
@@ -149,8 +157,9 @@ async def prune(store: Store, open_remote: OpenRemote, wanted: Wanted, *, now: f
 class _Remotes:
     """Remotes by URL, each opened once; one that cannot be opened keeps its versions."""
 
-    def __init__(self, open_remote: OpenRemote, stack: AsyncExitStack) -> None:
+    def __init__(self, open_remote: OpenRemote, settings: Settings, stack: AsyncExitStack) -> None:
         self._open = open_remote
+        self._settings = settings
         self._stack = stack
         self._remotes: dict[str, Remote] = {}
 
@@ -158,6 +167,17 @@ class _Remotes:
         if url not in self._remotes:
             self._remotes[url] = await self._stack.enter_async_context(self._open(url))
         return self._remotes[url]
+
+    async def refusal(self, tag: Tag, record: Record, origin: Origin) -> str | None:
+        """Why the remote may not be able to give the version back, if so."""
+        remote = await self.at(origin.remote)
+        there = await fetch(remote, tag, Reference(tag.name, tag.version, None))
+        if there.manifest.digest != record.manifest.digest:
+            return f"{origin.remote} has another manifest under that name"
+        damage = await spot(remote, there, files_max=_LOOKED_AT_MAX, settings=self._settings)
+        if damage:
+            return f"{origin.remote} holds {damage[0].path} damaged; from here: bentosync push --resend {tag}"
+        return None
 
 
 async def _take(store: Store, remotes: _Remotes, version: Cached, *, dry_run: bool) -> str | None:
@@ -175,9 +195,8 @@ async def _take(store: Store, remotes: _Remotes, version: Cached, *, dry_run: bo
             model = store.find(tag)
             if model is None:
                 return "it is gone"
-            there = await fetch(await remotes.at(record.origin.remote), tag, Reference(tag.name, tag.version, None))
-            if there.manifest.digest != record.manifest.digest:
-                return f"{record.origin.remote} has another manifest under that name"
+            if (why := await remotes.refusal(tag, record, record.origin)) is not None:
+                return why
             here = await in_thread(store.describe, model)
         except BentoMLException as error:
             return f"not confirmed: {error.message}"

@@ -38,13 +38,13 @@ if TYPE_CHECKING:
     from bentosync.upkeep import (
         delete_remote,
         gc_remote,
-        inspect,
         list_aliases,
         list_remote,
         prune,
         remove_alias,
         repair,
         set_alias,
+        verify_remote,
     )
 
 __all__ = [
@@ -54,7 +54,6 @@ __all__ = [
     "copy",
     "delete_remote",
     "gc_remote",
-    "inspect",
     "list_aliases",
     "list_remote",
     "load_to_device",
@@ -66,6 +65,7 @@ __all__ = [
     "remove_alias",
     "repair",
     "set_alias",
+    "verify_remote",
 ]
 
 _LOAD_ENDS_SECONDS = 2.0

@@ -65,7 +65,7 @@ async def repair(
         return await repairing.repair(store, source, tag, settings=settings, watch=watch, strength=strength)
 
 
-async def inspect(
+async def verify_remote(
     tag: Tag | str,
     *,
     remote: str | None = None,

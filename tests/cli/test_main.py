@@ -90,6 +90,10 @@ def test_global_options_stand_before_or_after_the_command(invoke: Invoke) -> Non
     assert json.loads(after.stdout)["version"]
 
 
+def test_the_version_is_also_an_option(invoke: Invoke) -> None:
+    assert invoke("--version").stdout == invoke("version").stdout
+
+
 def test_a_later_global_option_wins(invoke: Invoke, world: World) -> None:
     world.model()
     empty = str(world.base / "empty")

@@ -19,7 +19,7 @@ MODEL, SECOND = len(FILES["model.bin"]), len(FILES["sub/second.bin"])
 
 def inspect(scene: Scene, *, share: float | None = None, strength: aio.Strength = "full") -> Inspected:
     return asyncio.run(
-        aio.inspect(
+        aio.verify_remote(
             "m:v1", share=share, strength=strength, settings=scene.settings("nobody"), on_event=scene.seen.append
         )
     )

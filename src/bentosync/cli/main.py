@@ -88,6 +88,7 @@ class Program(LazyGroup):
 
 
 @click.group(cls=Program, table=COMMANDS, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(package_name="bentosync", prog_name="bentosync", message="%(prog)s %(version)s")
 def root() -> None:
     """Move models between a BentoML store, a bucket and a GPU.
 

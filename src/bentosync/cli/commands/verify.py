@@ -68,7 +68,9 @@ def _on_remote(session: Session, models: tuple[str, ...], strength: Strength, sh
     def look(model: str) -> dict[str, Any]:
         found, end = watched(
             session,
-            lambda view: aio.inspect(model, share=share, strength=strength, settings=session.settings, on_event=view),
+            lambda view: aio.verify_remote(
+                model, share=share, strength=strength, settings=session.settings, on_event=view
+            ),
         )
         damage = [asdict(one) for one in found.damage]
         if damage:

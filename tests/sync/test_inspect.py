@@ -26,7 +26,11 @@ def inspect(scene: Scene, *, share: float | None = None, strength: aio.Strength 
 
 
 @pytest.fixture
-def published(scene: Scene) -> Scene:
+def published(folder: Scene) -> Scene:
+    return publish(folder)
+
+
+def publish(scene: Scene) -> Scene:
     scene.create("m:v1")
     scene.push("m:v1")
     return scene
@@ -63,6 +67,13 @@ def test_every_damaged_block_is_named(published: Scene) -> None:
         Damage("model.bin", 34 * MIB, MODEL, "bytes"),
         Damage("small.txt", 0, 600, "bytes"),
     )
+
+
+def test_a_bucket_is_read_as_a_folder_is(bucket: Scene) -> None:
+    publish(bucket)
+    flip(bucket, "model.bin", 5 * MIB + 17)
+    lost = lose(bucket)
+    assert inspect(bucket).damage == (Damage("model.bin", 5 * MIB, 6 * MIB, "bytes"), lost)
 
 
 def test_strong_names_leaves(published: Scene) -> None:

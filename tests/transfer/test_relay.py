@@ -13,7 +13,7 @@ from bentosync.manifest.values import BLOCK_BYTES, LEAF_BYTES, FileEntry
 from bentosync.remote.contract import Condition
 from bentosync.remote.directory import DirectoryRemote
 from bentosync.transfer.relay import Passage, ProvenPart, Relay
-from bentosync.transfer.upload import Tally
+from bentosync.transfer.tally import Tally
 from tests.blocks import content
 
 SIZE = LEAF_BYTES + 3 * BLOCK_BYTES + 17

@@ -17,7 +17,9 @@ from bentosync.settings import RemoteSettings, TransferSettings
 from bentosync.store.record import Stamp
 from bentosync.store.tree import scan
 from bentosync.transfer.parts import PART_BYTES_MIN
-from bentosync.transfer.upload import Known, Source, Tally, Uploader
+from bentosync.transfer.reading import Known, Source
+from bentosync.transfer.tally import Tally
+from bentosync.transfer.upload import Uploader
 from tests.blocks import content
 
 BIG = 2 * PART_BYTES_MIN + 3 * BLOCK_BYTES + 77

@@ -98,6 +98,15 @@ class Entity:
 
 
 @dataclass(frozen=True, slots=True)
+class Blob:
+    """A small object to be stored; `checksum` as in `Remote.write`."""
+
+    key: str
+    data: memoryview
+    checksum: bytes | None
+
+
+@dataclass(frozen=True, slots=True)
 class Upload:
     """A multipart upload in flight; serialisable, so that another process can go on with it."""
 
@@ -185,6 +194,14 @@ class Remote(Protocol):
 
         A condition that does not hold raises `Conflict`. After a lost reply the caller cannot know who won: read
         back and compare. `checksum` is the full-object value named by `Properties.checksum`.
+        """
+        ...
+
+    async def write_all(self, objects: Sequence[Blob], *, condition: Condition = None, jobs: int) -> Sequence[bool]:
+        """Store many small objects, up to `jobs` at a time, each as `write` does; which of them are stored for certain.
+
+        A short way for what is expected to go well. It tries once: False says that the object may be stored or not,
+        and whoever asks `write` for it learns why.
         """
         ...
 

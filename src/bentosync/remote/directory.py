@@ -22,6 +22,7 @@ from bentosync.native import checksum as checksums
 from bentosync.remote import disk
 from bentosync.remote.contract import (
     Access,
+    Blob,
     Condition,
     Entity,
     IfAbsent,
@@ -113,6 +114,13 @@ class DirectoryRemote:
         buffers = [memoryview(data)] if isinstance(data, bytes) else data
         await self._limiter.passed(sum(buffer.nbytes for buffer in buffers))
         return await self._run(key, self._write, key, buffers, condition, checksum)
+
+    async def write_all(self, objects: Sequence[Blob], *, condition: Condition = None, jobs: int) -> Sequence[bool]:
+        """All of them in one step of one thread, with one sync of the file system instead of one a file."""
+        if condition is not None and not isinstance(condition, IfAbsent):
+            return [False] * len(objects)
+        await self._limiter.passed(sum(len(blob.data) for blob in objects))
+        return await self._run(objects[0].key if objects else "", self._write_all, objects, condition)
 
     async def start_upload(self, key: str, *, size: int, part_bytes: int) -> Upload:
         """A preallocated file beside the objects."""
@@ -263,6 +271,19 @@ class DirectoryRemote:
             return etag
         finally:
             temporary.unlink(missing_ok=True)
+
+    def _write_all(self, objects: Sequence[Blob], condition: Condition) -> Sequence[bool]:
+        self._sweep()
+        names = {blob.key: self._path(blob.key) for blob in objects}
+        folders = {path.parent for path in names.values()}
+        if any(os.path.realpath(folder) != str(folder) for folder in folders):
+            return [False] * len(objects)
+        for blob in objects:
+            if blob.checksum is not None and blob.checksum != digest([blob.data], self._checksum):
+                return [False] * len(objects)
+        disk.make_folder(self._uploads)
+        with disk.together(self._uploads, [blob.data for blob in objects]) as temporaries:
+            return disk.publish_together(temporaries, list(names.values()), replace=condition is None)
 
     def _sweep(self) -> None:
         """Once: remove what writers that died long ago left behind."""

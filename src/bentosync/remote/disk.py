@@ -19,6 +19,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
+from bentosync.durable import synced
 from bentosync.errors import Busy, Conflict, LocalIOError, NoSpace, NotFound, UnsafeInput
 
 _WRITE_SLICE_BYTES = 8 << 20
@@ -120,6 +121,48 @@ def write_temporary(folder: Path, buffers: Sequence[memoryview]) -> Path:
     return path
 
 
+@contextlib.contextmanager
+def together(folder: Path, contents: Sequence[memoryview]) -> Iterator[list[Path]]:
+    """As `write_temporary` for each of `contents`, with one sync for all; what was not published is gone afterwards."""
+    made: list[Path] = []
+    prefix = f"{folder}/tmp-{secrets.token_hex(8)}-"
+    try:
+        with synced(folder):
+            for number, content in enumerate(contents):
+                path = Path(f"{prefix}{number}")
+                descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666)
+                made.append(path)
+                try:
+                    write_all(descriptor, [content], 0)
+                    _date(descriptor)
+                finally:
+                    os.close(descriptor)
+        yield made
+    finally:
+        for path in made:
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(path)
+
+
+def publish_together(temporaries: Sequence[Path], targets: Sequence[Path], *, replace: bool) -> list[bool]:
+    """Give each its final name, over what is there or only if it is free; which of them have it now."""
+    folders = {target.parent for target in targets}
+    for folder in folders:
+        make_folder(folder)
+    published = []
+    for temporary, target in zip(temporaries, targets, strict=True):
+        try:
+            (os.replace if replace else os.link)(temporary, target)
+        except (FileExistsError, FileNotFoundError):
+            published.append(False)  # taken, or its folder was removed this moment: whoever tries again will see
+        else:
+            published.append(True)
+    for folder in folders:
+        with contextlib.suppress(FileNotFoundError):
+            sync_folder(folder)
+    return published
+
+
 def sweep_temporary(folder: Path, *, age_seconds: float) -> None:
     """Remove what writers that died left in `folder`: temporary files, and uploads that were never begun."""
     with contextlib.suppress(OSError), os.scandir(folder) as entries:
@@ -139,9 +182,13 @@ def seal(descriptor: int) -> None:
     The clock's nanoseconds are finer than the kernel's own stamps: two states of one name then never share an ETag,
     even if the file system hands out the same inode again.
     """
+    _date(descriptor)
+    os.fsync(descriptor)
+
+
+def _date(descriptor: int) -> None:
     now = time.time_ns()
     os.utime(descriptor, ns=(now, now))
-    os.fsync(descriptor)
 
 
 def publish_new(temporary: Path, target: Path) -> None:

@@ -26,7 +26,8 @@ _MANIFEST = re.compile(rf"models/(?P<name>{_WORD})/(?P<version>{_WORD})\.jsonl",
 _PUSH_RECORD = re.compile(rf"models/(?P<name>{_WORD})/pushes/(?P<version>{_WORD})-(?P<push>{_PUSH_ID})\.json", re.ASCII)
 _ALIAS = re.compile(rf"models/(?P<name>{_WORD})/aliases/(?P<alias>{_WORD})", re.ASCII)
 _FILE = re.compile(
-    rf"files/(?P<name>{_WORD})/(?P<version>{_WORD})-(?P<push>{_PUSH_ID})/(?P<path>.+)", re.ASCII | re.DOTALL
+    rf"files/(?P<name>{_WORD})/(?P<version>{_WORD})-(?P<push>{_PUSH_ID})(?P<packs>\.packs)?/(?P<path>.+)",
+    re.ASCII | re.DOTALL,
 )
 
 
@@ -40,11 +41,12 @@ class PushKey:
 
 @dataclass(frozen=True, slots=True)
 class FileKey:
-    """One stored model file: whose it is, which push wrote it, and its path in the tree."""
+    """One stored model file: whose it is, which push wrote it, and its path in the tree; of a pack, its number."""
 
     tag: Tag
     push_id: str
     path: str
+    pack: bool = False
 
 
 def new_push_id() -> str:
@@ -97,6 +99,16 @@ def file_key(tag: Tag, push_id: str, path: str) -> str:
     return folder_prefix(tag, push_id) + path
 
 
+def packs_prefix(folder: str) -> str:
+    """The packs beside a push's `folder_prefix`; ends with `/`."""
+    return f"{folder[:-1]}.packs/"
+
+
+def pack_key(tag: Tag, push_id: str, number: int) -> str:
+    """Where a pack of small files lies."""
+    return f"{packs_prefix(folder_prefix(tag, push_id))}{number:05d}"
+
+
 def parse_manifest(key: str) -> Tag | None:
     """The version whose manifest `key` is, or None."""
     match = _MANIFEST.fullmatch(key)
@@ -118,7 +130,9 @@ def parse_alias(key: str) -> tuple[str, str] | None:
 def parse_file(key: str) -> FileKey | None:
     """The model file that `key` holds, or None."""
     match = _FILE.fullmatch(key)
-    return FileKey(Tag(match["name"], match["version"]), match["push"], match["path"]) if match else None
+    if match is None:
+        return None
+    return FileKey(Tag(match["name"], match["version"]), match["push"], match["path"], match["packs"] is not None)
 
 
 def _version(tag: Tag) -> str:

@@ -24,6 +24,7 @@ from bentosync.errors import BentoMLException, IntegrityError, Throttled, Unknow
 from bentosync.events import Observer, Retried, ignore
 from bentosync.remote.contract import (
     Access,
+    Blob,
     Condition,
     Entity,
     IfMatch,
@@ -200,6 +201,19 @@ class RetryingRemote:
     ) -> str:
         """Repeated whole."""
         return await self._patiently(key, lambda: self._inner.write(key, data, condition=condition, checksum=checksum))
+
+    async def write_all(self, objects: Sequence[Blob], *, condition: Condition = None, jobs: int) -> Sequence[bool]:
+        """Once: what was not stored the caller writes singly, and that is repeated."""
+        try:
+            stored = await self._inner.write_all(objects, condition=condition, jobs=jobs)
+        except BentoMLException as error:
+            if not error.retryable:
+                raise
+            return [False] * len(objects)
+        for blob, done in zip(objects, stored, strict=True):
+            if done:
+                self._budget.give(len(blob.data))
+        return stored
 
     async def start_upload(self, key: str, *, size: int, part_bytes: int) -> Upload:
         """Repeated; a lost reply leaves an upload behind that `list_uploads` finds."""

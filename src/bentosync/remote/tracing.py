@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from bentosync.remote.contract import (
     Access,
+    Blob,
     Condition,
     Entity,
     IfMatch,
@@ -68,6 +69,11 @@ class TracingRemote:
         """Traced."""
         with self._traced("write", key, condition):
             return await self._inner.write(key, data, condition=condition, checksum=checksum)
+
+    async def write_all(self, objects: Sequence[Blob], *, condition: Condition = None, jobs: int) -> Sequence[bool]:
+        """Traced as one."""
+        with self._traced("write_all", objects[0].key if objects else "", len(objects), condition):
+            return await self._inner.write_all(objects, condition=condition, jobs=jobs)
 
     async def start_upload(self, key: str, *, size: int, part_bytes: int) -> Upload:
         """Traced."""

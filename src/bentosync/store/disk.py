@@ -17,6 +17,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from bentosync.durable import sync_file_system
 from bentosync.errors import LocalIOError, from_os_error
 
 _AT_FDCWD = -100
@@ -92,13 +93,9 @@ class Disk:
 
     def sync_file_system(self, path: Path) -> None:
         """Put everything on the file system of `path` on the disk: for many files cheaper than one by one."""
-        if not sys.platform.startswith("linux"):
-            os.sync()
-            return
         fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
         try:
-            if self._libc.syncfs(fd) != 0:
-                self._raise(path)
+            sync_file_system(fd)
         finally:
             os.close(fd)
 

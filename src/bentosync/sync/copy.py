@@ -24,7 +24,7 @@ from bentosync.sync.writing import exclusive
 from bentosync.tag import Reference
 from bentosync.transfer import engine
 from bentosync.transfer.relay import Passage, Relay
-from bentosync.transfer.upload import Tally
+from bentosync.transfer.tally import Tally
 
 
 async def copy(

@@ -77,11 +77,12 @@ async def remove_push(remote: Remote, tag: Tag, push_id: str) -> None:
 
 
 async def remove_folder(remote: Remote, prefix: str) -> None:
-    """Delete every object and unfinished upload below `prefix`, a push's folder that no manifest names."""
+    """Delete every object and unfinished upload below `prefix`, a push's folder that no manifest names; its packs too."""
     async for unfinished in remote.list_uploads(prefix):
         await remote.abort_upload(unfinished)
-    async for stat in remote.list(prefix):
-        await remote.delete(stat.key)
+    for below in (keys.packs_prefix(prefix), prefix):
+        async for stat in remote.list(below):
+            await remote.delete(stat.key)
 
 
 async def _look_elsewhere(remote: Remote, gone: Tag, *, exclusive: bool) -> None:

@@ -30,7 +30,11 @@ from bentosync.sync.resolve import Resolved
 from bentosync.sync.turn import turn
 from bentosync.sync.watch import Watch
 from bentosync.sync.writing import exclusive
-from bentosync.transfer import engine, upload
+from bentosync.transfer import engine
+from bentosync.transfer.packs import packs
+from bentosync.transfer.reading import Known, Source
+from bentosync.transfer.tally import Tally
+from bentosync.transfer.upload import Uploader
 
 
 async def push(
@@ -143,14 +147,14 @@ class _Push:
             f"the remote's: bentosync push {self._tag} --force",
         )
 
-    async def _send(self, tree: Tree, claimed: Claim) -> upload.Tally:
+    async def _send(self, tree: Tree, claimed: Claim) -> Tally:
         known = await in_thread(self._known)
         sizes = {file.path: file.size for file in tree.files}
         self._watch.start(str(self._tag), self._url, files=len(sizes), total_bytes=sum(sizes.values()), reused_bytes=0)
         self._watch.phase(str(self._tag), "transfer")
         self._watch.meter.limit_bytes_per_second = self._settings.transfer.limit_bytes_per_second
-        tally = upload.Tally(lambda path, count: self._watch.advance(path, sizes[path], count), self._watch.meter)
-        uploader = upload.Uploader(
+        tally = Tally(lambda path, count: self._watch.advance(path, sizes[path], count), self._watch.meter)
+        uploader = Uploader(
             self._remote,
             jobs=self._settings.transfer.streams_max,
             memory_bytes=self._settings.transfer.memory_bytes,
@@ -162,24 +166,25 @@ class _Push:
         )
         await uploader.send_all(
             [
-                upload.Source(
+                Source(
                     Path(self._model.path),
                     file,
                     keys.file_key(self._tag, claimed.push_id, file.path),
                     known.get(file.path),
                 )
                 for file in tree.files
-            ]
+            ],
+            {keys.pack_key(self._tag, claimed.push_id, pack.number): pack for pack in packs(sizes.items())},
         )
         return tally
 
-    def _known(self) -> Mapping[str, upload.Known]:
+    def _known(self) -> Mapping[str, Known]:
         """By path, the digests that the store remembers."""
         record = self._store.record(self._tag)
         if record is None:
             return {}
         entries = {entry.path: entry for entry in record.manifest.files}
-        return {path: upload.Known(entries[path], stamp) for path, stamp in record.stamps.items() if path in entries}
+        return {path: Known(entries[path], stamp) for path, stamp in record.stamps.items() if path in entries}
 
     async def _unfinished(self, claimed: Claim) -> Mapping[str, Upload]:
         if not claimed.adopted:
@@ -187,9 +192,7 @@ class _Push:
         prefix = keys.folder_prefix(self._tag, claimed.push_id)
         return {unfinished.key: unfinished async for unfinished in self._remote.list_uploads(prefix)}
 
-    async def _publish(
-        self, manifest: Manifest, claimed: Claim, standing: Standing | None, tally: upload.Tally
-    ) -> Finished:
+    async def _publish(self, manifest: Manifest, claimed: Claim, standing: Standing | None, tally: Tally) -> Finished:
         self._watch.phase(str(self._tag), "commit")
         pin = await self._publication.publish(manifest, claimed, standing)
         Seen(self._store.layout.state).remember(await self._remote.place(), self._tag, pin)

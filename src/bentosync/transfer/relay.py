@@ -21,7 +21,7 @@ from bentosync.remote.contract import IfAbsent, Part, Remote, Upload
 from bentosync.transfer import engine, parts, plateau
 from bentosync.transfer.pace import Pace
 from bentosync.transfer.pool import BufferPool
-from bentosync.transfer.upload import Tally
+from bentosync.transfer.tally import Tally
 
 _FILES_AT_ONCE = 4
 

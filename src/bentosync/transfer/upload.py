@@ -9,27 +9,22 @@ The full-object checksum at completion is what proves an upload.
 from __future__ import annotations
 
 import hashlib
-import os
-import time
-from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Awaitable, Iterator, Mapping, Sequence
 from functools import partial
-from pathlib import Path
 
 from bentosync.blocking import in_thread
 from bentosync.errors import Conflict, IntegrityError, NotFound
 from bentosync.formats.digester import FileDigester
 from bentosync.manifest.values import BLOCK_BYTES, FileEntry
-from bentosync.native.checksum import Checksum
 from bentosync.native.checksum import named as checksum_named
 from bentosync.remote.contract import IfAbsent, Part, Remote, Stat, Upload
 from bentosync.settings import NativeMode
-from bentosync.store.record import Stamp
-from bentosync.store.tree import TreeFile
-from bentosync.transfer import engine, parts, plateau
-from bentosync.transfer.meter import Meter
+from bentosync.transfer import engine, parts, plateau, tiny
 from bentosync.transfer.pace import Pace
+from bentosync.transfer.packs import Pack
 from bentosync.transfer.pool import BufferPool
+from bentosync.transfer.reading import Reading, Source
+from bentosync.transfer.tally import Tally
 
 _FILES_AT_ONCE = 4
 _SMALL_BYTES = BLOCK_BYTES
@@ -39,63 +34,6 @@ _TINY_BYTES = 64 << 10
 # Parts are large, so a level takes long to judge: begin near where it most often ends.
 _LEVEL_START = 8
 _RESTARTS_MAX = 2
-
-
-@dataclass(frozen=True, slots=True)
-class Known:
-    """A file's digests, and the stamp it had when they were proven."""
-
-    entry: FileEntry
-    stamp: Stamp
-
-
-@dataclass(frozen=True, slots=True)
-class Source:
-    """A local file to send. If the stamp in `known` still holds when it is opened, only checksums are computed."""
-
-    root: Path
-    file: TreeFile
-    key: str
-    known: Known | None = None
-
-
-@dataclass(slots=True)
-class Tally:
-    """What an upload moved. `on_sent` is called as bytes are safely stored; it never hears of a byte twice.
-
-    `digested` holds every file's entry and its stamp; None if that was too young to be remembered.
-    """
-
-    on_sent: Callable[[str, int], None]
-    meter: Meter = field(default_factory=Meter)
-    digested: dict[str, tuple[FileEntry, Stamp | None]] = field(default_factory=dict)
-    _sent: dict[str, int] = field(default_factory=dict)
-    _reused: dict[str, int] = field(default_factory=dict)
-    _told: dict[str, int] = field(default_factory=dict)
-
-    @property
-    def sent(self) -> int:
-        """Bytes that were sent."""
-        return sum(self._sent.values())
-
-    @property
-    def reused(self) -> int:
-        """Bytes that were stored already."""
-        return sum(self._reused.values())
-
-    def begin(self, path: str) -> None:
-        """A file is sent from its start, perhaps again: what an earlier try stored is gone."""
-        self._sent[path] = self._reused[path] = 0
-
-    def add(self, path: str, *, sent: int = 0, reused: int = 0) -> None:
-        """More bytes of the file at `path` are stored."""
-        self._sent[path] += sent
-        self._reused[path] += reused
-        stored = self._sent[path] + self._reused[path]
-        told = self._told.get(path, 0)
-        if stored > told or stored == 0:
-            self._told[path] = stored
-            self.on_sent(path, stored - told)
 
 
 class Uploader:
@@ -131,16 +69,21 @@ class Uploader:
         self._tally = tally
         name = remote.properties.checksum
         self._checksum = checksum_named(name, native=native) if name else None
+        self._tiny = tiny.TinyFiles(
+            remote, self._pool, jobs=jobs, exclusive=exclusive, checksum=self._checksum, tally=tally
+        )
 
-    async def send_all(self, sources: Sequence[Source]) -> None:
-        """Send every file, largest first; fill `tally.digested`.
+    async def send_all(self, sources: Sequence[Source], packs: Mapping[str, Pack] | None = None) -> None:
+        """Send every file, large ones first to last, small ones beside them; fill `tally.digested`.
+
+        `packs`, by their keys, are sent as well.
 
         Raises:
             IntegrityError: A source changed while it was read, or the store holds other bytes than were sent.
         """
         order = sorted(sources, key=lambda source: -source.file.size)
         large = [source for source in order if source.file.size > _SMALL_BYTES]
-        small = order[len(large) :]
+        small = [source for source in order[len(large) :] if not tiny.is_tiny(source)]
         # Small files have a lane of their own: their cost is the exchange, not the bytes.
         step = parts.PART_BYTES_MIN
         level_max = min(self._jobs, self._pool.count(step))
@@ -151,7 +94,21 @@ class Uploader:
         )
         async with self._pace.running(), engine.group() as tasks:
             tasks.create_task(engine.drain(self._work(large), workers=_FILES_AT_ONCE))
-            tasks.create_task(engine.drain(self._work(small), workers=min(self._jobs, _SMALL_AT_ONCE)))
+            tasks.create_task(self._send_singly(small))
+            tasks.create_task(self._send_tiny([source for source in sources if tiny.is_tiny(source)], packs or {}))
+
+    async def _send_singly(self, sources: Sequence[Source]) -> None:
+        await engine.drain(self._work(sources), workers=min(self._jobs, _SMALL_AT_ONCE))
+
+    async def _send_tiny(self, sources: Sequence[Source], packs: Mapping[str, Pack]) -> None:
+        stored: set[str] | None = set()
+        if self._resumed and sources:
+            folder = sources[0].key.removesuffix(sources[0].file.path)
+            stored = await tiny.present(self._remote, [folder, *{key.rpartition("/")[0] + "/" for key in packs}])
+        if stored is None:
+            await self._send_singly(sources)
+        else:
+            await self._send_singly(await self._tiny.send_all(tiny.batches(sources, packs), stored))
 
     def _work(self, sources: Sequence[Source]) -> Iterator[engine.Work]:
         return (partial(self._send, source) for source in sources)
@@ -160,7 +117,7 @@ class Uploader:
         for restart in range(_RESTARTS_MAX + 1):
             self._tally.begin(source.file.path)
             try:
-                with _Reading(source) as reading:
+                with Reading(source) as reading:
                     if source.file.size <= parts.part_bytes(source.file.size):
                         await self._send_whole(source, reading)
                     else:
@@ -172,7 +129,7 @@ class Uploader:
                 if restart == _RESTARTS_MAX:
                     raise
 
-    async def _send_whole(self, source: Source, reading: _Reading) -> None:
+    async def _send_whole(self, source: Source, reading: Reading) -> None:
         size = source.file.size
         async with self._pool.lease(_SMALL_BYTES if size <= _SMALL_BYTES else parts.PART_BYTES_MIN) as buffer:
             data = buffer[:size]
@@ -205,7 +162,7 @@ class Uploader:
         else:
             await self._pace.send(len(data), call)
 
-    async def _send_parts(self, source: Source, reading: _Reading, *, fresh: bool) -> None:
+    async def _send_parts(self, source: Source, reading: Reading, *, fresh: bool) -> None:
         pieces = parts.parts(source.file.size)
         earlier = None if fresh else self._uploads.get(source.key)
         known = {part.number: part for part in await self._remote.list_parts(earlier)} if earlier else {}
@@ -258,7 +215,7 @@ class Uploader:
         finally:
             pool.give(buffer)
 
-    async def _complete(self, source: Source, upload: Upload, done: Sequence[Part], reading: _Reading) -> None:
+    async def _complete(self, source: Source, upload: Upload, done: Sequence[Part], reading: Reading) -> None:
         entry, checksum = reading.entry(), reading.checksum_bytes(self._checksum)
         try:
             await self._remote.complete_upload(upload, done, checksum=checksum)
@@ -293,102 +250,6 @@ class Uploader:
             return await self._remote.stat(key)
         except NotFound:
             return None
-
-
-class _Reading:
-    """A source being read in order. Refuses to end if the file is not the one it was at the start."""
-
-    def __init__(self, source: Source) -> None:
-        self._source = source
-        self._fd = -1
-        self._before: Stamp | None = None
-        self._entry: FileEntry | None = None
-        self.settled: Stamp | None = None
-
-    def __enter__(self) -> _Reading:
-        path = self._source.root / self._source.file.path
-        try:
-            self._fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
-        except FileNotFoundError:
-            raise self._changed("it is gone") from None
-        self._before = self.stamp()
-        self.settled = self._before if self._before.settled(time.time_ns()) else None
-        known = self._source.known
-        if known is not None and (known.stamp, known.entry.executable) == (self._before, self._source.file.executable):
-            self._entry = known.entry
-        self.restart()
-        return self
-
-    def __exit__(self, *failure: object) -> None:
-        os.close(self._fd)
-
-    def restart(self) -> None:
-        """Begin again at byte 0."""
-        file = self._source.file
-        self._digester = None if self._entry else FileDigester(file.path, file.size, file.executable)
-        self._offset = 0
-        self._whole = 0
-
-    def next_into(self, data: memoryview, checksum: Checksum | None) -> bytes | None:
-        """Fill `data` with the next bytes and digest them; return their checksum and add it to the whole file's."""
-        value = 0
-        for begin in range(0, len(data), BLOCK_BYTES):
-            # Block by block, so that every hash finds the bytes in the cache that the read has put them in.
-            block = data[begin : begin + BLOCK_BYTES]
-            self._read(block)
-            if checksum is not None:
-                value = checksum.update(block, value)
-        if checksum is None:
-            return None
-        self._whole = checksum.combine(self._whole, value, len(data))
-        return _pack(checksum, value)
-
-    def _read(self, data: memoryview) -> None:
-        filled = 0
-        while filled < len(data):
-            count = os.preadv(self._fd, [data[filled:]], self._offset + filled)
-            if count == 0:
-                raise self._changed(f"it ends at {self._offset + filled} of {self._source.file.size} bytes")
-            filled += count
-        self._offset += len(data)
-        if self._digester is not None:
-            self._digester.update(data)
-
-    def checksum_bytes(self, checksum: Checksum | None) -> bytes | None:
-        """The checksum of everything read so far, big-endian."""
-        return None if checksum is None else _pack(checksum, self._whole)
-
-    def skip_through(self, checksum: Checksum | None) -> None:
-        """Read and digest the whole file without sending it."""
-        buffer = memoryview(bytearray(BLOCK_BYTES))
-        while self._offset < self._source.file.size:
-            data = buffer[: min(BLOCK_BYTES, self._source.file.size - self._offset)]
-            self._read(data)
-            if checksum is not None:
-                self._whole = checksum.update(data, self._whole)
-
-    def entry(self) -> FileEntry:
-        """The file's digests, once every byte was read; proves that the file did not change meanwhile."""
-        if self.stamp() != self._before:
-            raise self._changed("its size or times differ from when the push began")
-        if self._digester is not None:
-            self._entry, self._digester = self._digester.finish(), None
-        if self._entry is None:
-            raise AssertionError("a source is either known or digested")
-        return self._entry
-
-    def stamp(self) -> Stamp:
-        """The file's stamp as it is now. Raises `IntegrityError` if its size is another one."""
-        now = Stamp.of(os.fstat(self._fd))
-        if now.size != self._source.file.size:
-            raise self._changed(f"it has {now.size} bytes instead of {self._source.file.size}")
-        return now
-
-    def _changed(self, how: str) -> IntegrityError:
-        return IntegrityError(
-            f"{self._source.file.path} changed while it was read: {how}",
-            hint="nothing was published; push again when the file is no longer written to",
-        )
 
 
 class _Compare:
@@ -427,7 +288,3 @@ def _same(stored: Part, data: memoryview, value: bytes | None) -> bool:
     if stored.checksum is not None and value is not None:
         return stored.checksum == value
     return stored.md5 is not None and stored.md5 == hashlib.md5(data, usedforsecurity=False).digest()
-
-
-def _pack(checksum: Checksum, value: int) -> bytes:
-    return value.to_bytes(checksum.size_bytes, "big")

@@ -26,7 +26,7 @@ import ssl
 import struct
 import termios
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from bentosync.errors import NetworkError
@@ -40,7 +40,7 @@ REFUSAL_BYTES_MAX = 1 << 20
 # A body this small leaves together with its head: copying it costs less than a second system call and packet.
 _JOINED_BYTES_MAX = 32 << 10
 # One call of `send`. TLS must be given the same bytes again when it was interrupted, so it gets bounded pieces.
-_SLICE_BYTES = 256 << 10
+_SLICE_BYTES = 2 << 20
 # What one connection may move before the loop looks at the others.
 _TURN_BYTES = 2 << 20
 # Being woken for every packet costs more than the packet. The kernel waits for this much of a long body.
@@ -49,7 +49,7 @@ _UNACKNOWLEDGED_BYTES_MAX = 256 << 10
 # While a body is being sent, silence is measured to this part of the time allowed.
 _LOOKS = 8
 
-_BLOCKED = (BlockingIOError, InterruptedError, ssl.SSLWantReadError, ssl.SSLWantWriteError)
+BLOCKED = (BlockingIOError, InterruptedError, ssl.SSLWantReadError, ssl.SSLWantWriteError)
 
 
 class NotPlain(Exception):
@@ -141,6 +141,21 @@ class Connection:
         self._forget()
         return reply
 
+    def lend(self, readable: Callable[[], None]) -> socket.socket:
+        """Let somebody else use the socket of a resting connection, told by `readable`; `regain` or `abort` ends that.
+
+        Raises:
+            Stale: It is closed.
+        """
+        self._expect_silence()
+        self._loop.add_reader(self._channel.fileno(), readable)
+        return self._channel
+
+    def regain(self) -> None:
+        """The socket rests again."""
+        self._loop.add_reader(self._channel.fileno(), self._readable)
+        self.idle_since = self._loop.time()
+
     def close(self) -> None:
         """Close the socket; an exchange that still goes on fails. Idempotent."""
         self._fail(self._exchange, NetworkError(f"The connection to {self._host} was closed"))
@@ -160,7 +175,7 @@ class Connection:
         try:
             if not self._closed:
                 self._look_while_idle()
-        except _BLOCKED:
+        except BLOCKED:
             return
         except OSError:
             self.abort()
@@ -184,7 +199,7 @@ class Connection:
                 self._look_while_idle()
             elif not exchange.done.done():
                 self._receive(exchange)
-        except _BLOCKED:
+        except BLOCKED:
             return
         except Exception as error:
             self._fail(exchange, error)
@@ -213,7 +228,7 @@ class Connection:
         """Put what has come into `memory`: how much it was, and whether it was the last."""
         try:
             return self._fill(memory)
-        except _BLOCKED:
+        except BLOCKED:
             raise
         except OSError as error:
             broken = translate(error, self._host)
@@ -231,7 +246,7 @@ class Connection:
                 if not count:
                     return filled, True
                 filled += count
-        except _BLOCKED:
+        except BLOCKED:
             pass
         return filled, False
 
@@ -259,7 +274,7 @@ class Connection:
             return
         try:
             self._send(exchange)
-        except _BLOCKED:
+        except BLOCKED:
             pass
         except OSError as error:
             # What the server said before it hung up is worth more than that it hung up.

@@ -10,7 +10,9 @@ from __future__ import annotations
 import asyncio
 import ssl
 import weakref
+from collections.abc import Sequence
 
+from bentosync.errors import BentoMLException
 from bentosync.settings import TransferSettings
 from bentosync.wire.connection import REFUSAL_BYTES_MAX, Connection, Patience, Stale, Unheard
 from bentosync.wire.dial import dial
@@ -21,6 +23,7 @@ from bentosync.wire.origin import Origin, request_head, split
 from bentosync.wire.proxies import proxy_for
 from bentosync.wire.reader import ReplyReader
 from bentosync.wire.trust import trusted
+from bentosync.wire.volley import Volley
 
 # S3 closes a connection that was idle for 5 s or more; ours go first.
 IDLE_SECONDS_MAX = 4.0
@@ -62,6 +65,39 @@ class DirectWire:
         if self._through_proxy(request.url):
             return await self._behind.exchange(request, body_bytes_max=body_bytes_max)
         return await self._exchanged(request, judge=lambda reply: None, sink=_Nowhere(), collect_max=body_bytes_max)
+
+    async def exchange_all(self, requests: Sequence[Request], *, connections: int) -> Sequence[Reply | None]:
+        """A volley; what waits when connections ended (a server may close each after so many) goes over new ones."""
+        if not requests or self._through_proxy(requests[0].url):
+            return [None] * len(requests)
+        origin, host, _ = split(requests[0].url)
+        volley = Volley.of(host, requests)
+        while volley.waiting:
+            answered = volley.answered
+            lanes = await self._connections(origin, host, min(connections, len(volley.waiting)))
+            try:
+                await volley.run(lanes, self._transfer.stall_seconds)
+            finally:
+                for lane in lanes:
+                    self._rest(origin, lane)
+            if volley.answered == answered:
+                break
+        return volley.replies
+
+    async def _connections(self, origin: Origin, host: str, count: int) -> list[Connection]:
+        """Up to `count` of them, warm ones first; fewer, or none, if the server takes no more."""
+        found: list[Connection] = []
+        while len(found) < count and (warm := self._warm(origin)) is not None:
+            found.append(warm)
+        made = await asyncio.gather(
+            *(self._connected(origin, host) for _ in range(count - len(found))), return_exceptions=True
+        )
+        for connection in made:
+            if isinstance(connection, Connection):
+                found.append(connection)
+            elif not isinstance(connection, BentoMLException):
+                raise connection
+        return found
 
     async def receive(self, request: Request, *, judge: Judge, sink: Sink) -> Reply:
         """Send `request`, put the body the judge accepts into `sink`."""

@@ -78,6 +78,14 @@ class Wire(Protocol):
         """
         ...
 
+    async def exchange_all(self, requests: Sequence[Request], *, connections: int) -> Sequence[Reply | None]:
+        """Send short requests to one host, over at most so many connections; their replies, in order.
+
+        None: no reply came, or its `check` refused it. What became of that request nobody knows; `exchange` says what
+        is wrong. Raises nothing of its own.
+        """
+        ...
+
     async def receive(self, request: Request, *, judge: Judge, sink: Sink) -> Reply:
         """Send `request`; once `judge` accepts the head, put exactly that many body bytes into `sink`.
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from bentosync.wire.exchange import Judge, Reply, Request, Sink, Wire
 
@@ -17,6 +17,10 @@ class LateWire:
     async def exchange(self, request: Request, *, body_bytes_max: int = 1 << 20) -> Reply:
         """Send `request`, return the whole reply."""
         return await self._wire().exchange(request, body_bytes_max=body_bytes_max)
+
+    async def exchange_all(self, requests: Sequence[Request], *, connections: int) -> Sequence[Reply | None]:
+        """Send short requests, return their replies."""
+        return await self._wire().exchange_all(requests, connections=connections)
 
     async def receive(self, request: Request, *, judge: Judge, sink: Sink) -> Reply:
         """Send `request`, put the body the judge accepts into `sink`."""

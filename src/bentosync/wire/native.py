@@ -14,6 +14,7 @@ import ipaddress
 import re
 import ssl
 import weakref
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -74,6 +75,10 @@ class NativeWire:
     async def exchange(self, request: Request, *, body_bytes_max: int = 1 << 20) -> Reply:
         """Send `request`, return the whole reply."""
         return await self._behind.exchange(request, body_bytes_max=body_bytes_max)
+
+    async def exchange_all(self, requests: Sequence[Request], *, connections: int) -> Sequence[Reply | None]:
+        """Send short requests, return their replies."""
+        return await self._behind.exchange_all(requests, connections=connections)
 
     async def receive(self, request: Request, *, judge: Judge, sink: Sink) -> Reply:
         """Send `request`, put the body the judge accepts into `sink`."""

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from urllib.parse import urlsplit
 
 import aiohttp
@@ -32,6 +32,15 @@ _IDLE_SECONDS_MAX = 4.0
 _READ_BUFFER_BYTES = 512 << 10
 _REFUSAL_BYTES_MAX = 1 << 20
 _HEADERS = {"Accept-Encoding": "identity", "User-Agent": "bentosync"}
+
+
+def client_timeout(transfer: TransferSettings, silence_seconds: float | None = None) -> aiohttp.ClientTimeout:
+    """How long aiohttp waits: for a connection, and for the next bytes; never for the whole, which may be large."""
+    return aiohttp.ClientTimeout(
+        total=None,
+        sock_connect=transfer.connect_seconds,
+        sock_read=transfer.stall_seconds if silence_seconds is None else silence_seconds,
+    )
 
 
 class PooledWire:
@@ -55,6 +64,10 @@ class PooledWire:
             if request.check is not None:
                 request.check(reply)
             return reply
+
+    async def exchange_all(self, requests: Sequence[Request], *, connections: int) -> Sequence[Reply | None]:
+        """None of them: this wire has no shorter way than `exchange`."""
+        return [None] * len(requests)
 
     async def receive(self, request: Request, *, judge: Judge, sink: Sink) -> Reply:
         """Send `request`, put the body the judge accepts into `sink`."""
@@ -128,9 +141,7 @@ class PooledWire:
                     allow_redirects=False,
                     proxy=proxy.url if proxy else None,
                     proxy_headers=proxy.headers if proxy else None,
-                    timeout=aiohttp.ClientTimeout(
-                        total=None, sock_connect=self._transfer.connect_seconds, sock_read=silence_seconds
-                    ),
+                    timeout=client_timeout(self._transfer, silence_seconds),
                 )
 
     def _body(self, request: Request) -> Buffers | None:

@@ -11,7 +11,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import time
-from collections.abc import Awaitable, Callable, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from functools import partial
@@ -73,6 +73,7 @@ class Client:
         bucket: str,
         observer: Observer = ignore,
         now: Callable[[], float] = time.time,
+        chain: Chain | None = None,
     ) -> None:
         self._settings = settings
         self._wire = wire
@@ -82,7 +83,7 @@ class Client:
         self._last: tuple[str, datetime] | None = None  # what the store's clock said, and when by ours
         self._skew = timedelta()
         self._signer = Signer()
-        self._chain = None if settings.anonymous else Chain(settings.profile)
+        self._chain = None if settings.anonymous else chain or Chain(settings.profile)
         self._address: Address | None = None
 
     async def call(self, operation: Operation, *, body_bytes_max: int = 1 << 20) -> Reply:
@@ -112,6 +113,18 @@ class Client:
             if cure is None:
                 raise faults.error(fault, self._scene(operation, credentials))
             cured.add(cure)
+
+    async def call_all(self, operations: Sequence[Operation], *, connections: int) -> Sequence[Reply | None]:
+        """The replies of success to many small requests; None for each that got another one, or none.
+
+        What is wrong with such a one `call` will say, and cure.
+        """
+        at = await self._addressed()
+        credentials = await self._identity()
+        now = self._time() + self._skew
+        requests = [self._request(operation, at, credentials, now) for operation in operations]
+        replies = await self._wire.exchange_all(requests, connections=connections)
+        return [reply if reply is not None and 200 <= reply.status < 300 else None for reply in replies]
 
     def refused(self, operation: Operation, reply: Reply) -> Exception:
         """The error for a reply that carries an <Error> document under a status of success."""
@@ -148,9 +161,12 @@ class Client:
 
     async def _signed(self, operation: Operation) -> tuple[Request, Credentials | None]:
         at = await self._addressed()
+        credentials = await self._identity()
+        return self._request(operation, at, credentials, self._time() + self._skew), credentials
+
+    def _request(self, operation: Operation, at: Address, credentials: Credentials | None, now: datetime) -> Request:
         url = at.url(operation.key, operation.query)
         headers = dict(operation.headers)
-        credentials = await self._identity()
         if credentials is not None:
             headers = self._signer.sign(
                 credentials,
@@ -159,10 +175,10 @@ class Client:
                 headers=headers,
                 payload=_payload(operation.body, secure=at.secure),
                 region=at.region,
-                now=self._time() + self._skew,
+                now=now,
             )
         check = operation.check and partial(_check_success, operation.check)
-        return Request(operation.method, url, headers, operation.body, operation.reply_seconds, check), credentials
+        return Request(operation.method, url, headers, operation.body, operation.reply_seconds, check)
 
     async def _addressed(self) -> Address:
         if self._address is None:

@@ -16,6 +16,7 @@ from bentosync.errors import Conflict, IntegrityError, NotFound, RemoteError, Un
 from bentosync.native import checksum as checksums
 from bentosync.remote.contract import (
     Access,
+    Blob,
     ChecksumName,
     Condition,
     Entity,
@@ -63,16 +64,27 @@ class S3Remote:
         probe: Remembers whether the store honours conditions.
         terms: What the remote's settings add to each request.
         native: Whether the compiled core may be used; decides which checksum is cheap.
+        replacing: Whether a completed upload replaces an object under its key, as `write` without a condition does. Not
+            what the contract promises: for exports only, whose keys are the user's and no commit points.
     """
 
     def __init__(
-        self, bucket: Bucket, client: Client, wire: Wire, probe: Probe, terms: Terms, *, native: NativeMode = "auto"
+        self,
+        bucket: Bucket,
+        client: Client,
+        wire: Wire,
+        probe: Probe,
+        terms: Terms,
+        *,
+        native: NativeMode = "auto",
+        replacing: bool = False,
     ) -> None:
         self._bucket = bucket
         self._client = client
         self._wire = wire
         self._probe = probe
         self._terms = terms
+        self._completing: dict[str, str] = {} if replacing else {"if-none-match": "*"}
         self._digest = checksums.preferred(native=native)
         self._checksum: ChecksumName = self._digest.name
         self._checksum_header = f"x-amz-checksum-{self._checksum}"
@@ -150,6 +162,17 @@ class S3Remote:
             raise Conflict(f"{key} was deleted by somebody else") from error
         return _etag(reply)
 
+    async def write_all(self, objects: Sequence[Blob], *, condition: Condition = None, jobs: int) -> Sequence[bool]:
+        """A volley of PUTs."""
+        operations = [
+            self._operation(
+                api.PUT_OBJECT, blob.key, headers=_conditional(condition) | self._announced(blob.checksum),
+                body=[blob.data], check=self._echo(blob.checksum, blob.key),
+            )
+            for blob in objects
+        ]  # fmt: skip
+        return [reply is not None for reply in await self._client.call_all(operations, connections=jobs)]
+
     async def start_upload(self, key: str, *, size: int, part_bytes: int) -> Upload:
         """CreateMultipartUpload, asking for a checksum of the full object."""
         headers = {"x-amz-checksum-algorithm": self._checksum.upper(), "x-amz-checksum-type": "FULL_OBJECT"}
@@ -187,7 +210,7 @@ class S3Remote:
 
     async def complete_upload(self, upload: Upload, parts: Sequence[Part], *, checksum: bytes | None) -> str:
         """CompleteMultipartUpload if the key is free; an error inside a reply of success is an error."""
-        headers = {"if-none-match": "*", "x-amz-mp-object-size": str(sum(part.size for part in parts))}
+        headers = self._completing | {"x-amz-mp-object-size": str(sum(part.size for part in parts))}
         if checksum is not None:
             headers |= self._announced(checksum) | {"x-amz-checksum-type": "FULL_OBJECT"}
         operation = self._operation(

@@ -57,6 +57,7 @@ def test_the_package_as_it_is_breaks_no_contract(copy: Path) -> None:
         ("aiohttp only in wire and hub", "remote/planted.py", "from aiohttp import web"),
         ("botocore only in remote.s3", "wire/planted.py", "import botocore.auth"),
         ("botocore only in remote.s3", "remote/s3/planted.py", "import boto3"),
+        ("fsspec and its file systems only in exchange.external", "exchange/planted.py", "import fsspec.asyn"),
         ("bentoml only in service", "integrations/planted.py", "def late():\n    import bentoml.models"),
         ("pytest only in testing", "cli/planted.py", "import pytest"),
         ("click and tqdm only in cli", "sync/planted.py", "import click"),

@@ -194,12 +194,13 @@ def import_model(
     """A version from an archive or a folder, proven if it carries a manifest. Nothing is visible before it is whole.
 
     Args:
-        path: A `.bentomodel`, tar, zip or folder; relative to the working directory.
+        path: A `.bentomodel`, tar, zip or folder: relative to the working directory, or a URL (`s3://`, `gs://`, `az://`,
+            `ftp://`, `sftp://`, `webdav://`, `dropbox://`, `hf://`, `https://`).
         input_format: What it must be; default what its first bytes say.
-        protocol: `file` or nothing; remote storage comes later.
-        user: For remote storage.
-        passwd: For remote storage.
-        params: For remote storage.
+        protocol: The scheme of a URL whose host or bucket, and path, are in `path`; with a URL none of these five.
+        user: User name, or access key.
+        passwd: Password, or secret key.
+        params: Options of the storage, as in the query of a URL.
         subpath: Appended to `path`.
         _model_store: The store; default that of the settings.
         name: What a folder or archive without model.yaml becomes, a Hugging Face snapshot for instance.
@@ -214,8 +215,10 @@ def import_model(
         IntegrityError: A file is not what the archive's manifest says.
         InvalidModel: The folder holds what a model cannot hold.
         LocalIOError: The disk refuses.
+        AuthError, NetworkError: Other storage refuses, or broke off.
+        MissingExtra: It needs a library; the hint installs it.
     """
-    found = place.local(path, protocol=protocol, user=user, passwd=passwd, params=params, subpath=subpath)
+    found = place.of(path, protocol=protocol, user=user, passwd=passwd, params=params, subpath=subpath)
     store = _store(_model_store)
     return importing.import_model(store, found, input_format, name=name, existing=existing, on_event=on_event).model
 
@@ -234,17 +237,20 @@ def export_model(
     compress: bool = False,
     on_event: Observer = ignore,
 ) -> str:
-    """Write a version to an archive or a folder and return its absolute path.
+    """Write a version to an archive or a folder and return its absolute path, or its URL.
+
+    What is returned can be imported. If credentials were given, they are part of it.
 
     Args:
         tag: Which; `latest` and unique prefixes will do.
-        path: A file, or a folder to put it in under its default name; relative to the working directory.
-        output_format: `bentomodel`, `gz`, `xz`, `bz2`, `tar`, `zip` or `folder`; default what `path` ends with, else
-            `bentomodel`.
-        protocol: `file` or nothing; remote storage comes later.
-        user: For remote storage.
-        passwd: For remote storage.
-        params: For remote storage.
+        path: A file, or a folder to put it in under its default name: relative to the working directory, or a URL as
+            for `import_model`.
+        output_format: `bentomodel`, `gz`, `xz`, `bz2`, `zst`, `tar`, `zip` or `folder`; default what `path` ends with,
+            else `bentomodel`.
+        protocol: As for `import_model`, like the next four.
+        user: User name, or access key.
+        passwd: Password, or secret key.
+        params: Options of the storage.
         subpath: Appended to `path`.
         _model_store: The store; default that of the settings.
         compress: Spend time on making it smaller; weights hardly get smaller.
@@ -257,10 +263,12 @@ def export_model(
         Conflict: The target is a folder that exists.
         IntegrityError: A file is not what its digests say.
         LocalIOError: The disk refuses; an older archive at the target is still there.
+        AuthError, NetworkError: Other storage refuses, or broke off; nothing that looks whole is there.
+        MissingExtra: It needs a library; the hint installs it.
     """
-    found = place.local(path, protocol=protocol, user=user, passwd=passwd, params=params, subpath=subpath)
+    found = place.of(path, protocol=protocol, user=user, passwd=passwd, params=params, subpath=subpath)
     store = _store(_model_store)
-    return str(exporting.export_model(store, tag, found, output_format, compress=compress, on_event=on_event).path)
+    return exporting.export_model(store, tag, found, output_format, compress=compress, on_event=on_event).place
 
 
 def _store(given: Store | None) -> Store:

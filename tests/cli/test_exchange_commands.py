@@ -67,8 +67,9 @@ def test_folders_come_in_by_name(world: World, invoke: Invoke) -> None:
     [
         (("import", "missing"), 3, "no such file or folder"),
         (("import", "."), 2, "is empty"),
-        (("import", "s3://bucket/x"), 2, "remote storage comes with a later release"),
-        (("export", "m", "s3://bucket/x"), 2, "remote storage comes with a later release"),
+        (("import", "nonsense://bucket/x"), 2, "Unknown or unsupported protocol nonsense"),
+        (("export", "m", "s3://bucket/x?endpiont_url=y"), 2, "there is no option 'endpiont_url'"),
+        (("export", "--offline", "m", "s3://bucket/x"), 2, "needs the network, and offline is set"),
         (("export", "nope"), 3, "no Models with name 'nope'"),
         (("export", "m", "no/x"), 2, "mkdir -p"),
         (("export", "m", "x.tar", "--compress"), 2, "cannot be compressed"),

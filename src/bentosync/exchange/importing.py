@@ -1,27 +1,33 @@
 """An archive or a folder as a version of the store.
 
 One pass: what is read is checked, digested and written into a staging folder of the store, and the version appears by
-a rename when everything is proven. There is no temporary copy, and until the rename an older version is untouched.
+a rename when everything is proven. There is no temporary copy (but see `source` about zip files in other storage), and
+until the rename an older version is untouched.
 """
 
 from __future__ import annotations
 
 import os
 import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, TypeAlias
 
+from bentosync import settings as configuration
 from bentosync.errors import Conflict, InvalidArgument, NoSpace
 from bentosync.events import Observer, Warned, ignore
 from bentosync.exchange.arrival import Arrival
-from bentosync.exchange.source import Source, open_source
+from bentosync.exchange.external.location import Location
+from bentosync.exchange.source import Source, open_distant, open_source
 from bentosync.exchange.watch import Watch
 from bentosync.formats.archive.extractor import Extractor
 from bentosync.formats.archive.member import Limits
 from bentosync.formats.model_yaml import FILE_NAME, ModelContext, ModelInfo, ModelOptions
 from bentosync.manifest import decode
 from bentosync.manifest.values import Manifest
+from bentosync.settings import Settings
 from bentosync.store.disk import translated
 from bentosync.store.model import Model
 from bentosync.store.store import Store
@@ -43,24 +49,26 @@ class Imported:
 
 def import_model(
     store: Store,
-    path: str,
+    path: str | Location,
     input_format: str | None = None,
     *,
     name: Tag | str | None = None,
     existing: Existing = "refuse",
     limits: Limits | None = None,
     on_event: Observer = ignore,
+    settings: Settings | None = None,
 ) -> Imported:
     """Read an archive or a folder into the store.
 
     Args:
         store: Where it goes.
-        path: Absolute (see `place.local`).
+        path: Absolute, or a location in other storage (see `place.of`).
         input_format: What it must be; default what its first bytes say.
         name: What a tree without model.yaml becomes; a tree that has one must be of that name.
         existing: What to do if the version is there: refuse, keep it, or replace it once the new one is whole.
         limits: What the archive may cost.
         on_event: Told about progress, in bytes of the archive.
+        settings: How other storage is reached; default those of environment and config files.
 
     Raises:
         NotFound: There is nothing at `path`.
@@ -70,35 +78,65 @@ def import_model(
         IntegrityError: A file is not what the archive's manifest says.
         InvalidModel: The folder holds what a model cannot hold.
         LocalIOError: The disk refuses.
+        AuthError, NetworkError, MissingExtra: Other storage refuses, breaks off, or needs a library.
     """
     asked = None if name is None else Tag.from_taglike(name)
-    with translated(f"importing {path}"):
-        return _Import(store, path, asked, existing, limits or Limits(), on_event).run(input_format)
+    with translated(f"importing {path if isinstance(path, str) else path.shown}"):
+        importing = _Import(store, path, asked, existing, limits or Limits(), on_event)
+        return importing.run(input_format, settings)
 
 
 class _Import:
     def __init__(
-        self, store: Store, path: str, asked: Tag | None, existing: Existing, limits: Limits, on_event: Observer
+        self,
+        store: Store,
+        place: str | Location,
+        asked: Tag | None,
+        existing: Existing,
+        limits: Limits,
+        on_event: Observer,
     ) -> None:
         if asked is not None and asked.version == LATEST:
             raise InvalidArgument(f"{asked}: 'latest' is the pointer to the newest version, and no version")
         self._store = store
-        self._path = path
+        self._place = place
+        self._path = place if isinstance(place, str) else place.shown
         self._asked = asked
         self._existing = existing
         self._limits = limits
         self._on_event = on_event
-        self._watch = Watch(on_event, "import", path)
+        self._watch = Watch(on_event, "import", self._path)
 
-    def run(self, input_format: str | None) -> Imported:
-        with open_source(self._path, input_format, self._limits, self._watch.count) as source:
-            root = self._store.staging()
-            try:
-                with Extractor(root, self._limits.entries_max) as extractor:
-                    arrived = self._arrive(source, root, extractor)
-                return self._kept(arrived) if isinstance(arrived, Model) else self._publish(root, arrived)
-            finally:
-                self._store.drop_staging(root)
+    def run(self, input_format: str | None, settings: Settings | None) -> Imported:
+        with self._opened(input_format, settings) as source, self._scratch() as root:
+            with Extractor(root, self._limits.entries_max) as extractor:
+                arrived = self._arrive(source, root, extractor)
+            return self._kept(arrived) if isinstance(arrived, Model) else self._publish(root, arrived)
+
+    @contextmanager
+    def _opened(self, input_format: str | None, settings: Settings | None) -> Iterator[Source]:
+        place, limits, count = self._place, self._limits, self._watch.count
+        if isinstance(place, str):
+            with open_source(place, input_format, limits, count) as source:
+                yield source
+            return
+        from bentosync.exchange.external.opening import opened
+
+        self._watch.phase(place.name, "transfer")
+        with (
+            opened(place, settings or configuration.load(), self._on_event) as storage,
+            open_distant(storage, place, input_format, limits, count, self._scratch) as source,
+        ):
+            yield source
+
+    @contextmanager
+    def _scratch(self) -> Iterator[Path]:
+        """A staging folder, so that a kill leaves something that others know how to remove."""
+        root = self._store.staging()
+        try:
+            yield root
+        finally:
+            self._store.drop_staging(root)
 
     def _publish(self, root: Path, manifest: Manifest) -> Imported:
         card, tag = manifest.card, _tag(manifest)
@@ -125,7 +163,8 @@ class _Import:
                 carried = None if body is None else decode.body(body)
                 made = self._made_info() if source.nameless else None
                 decided = _tag(carried) if carried is not None else made.tag if made is not None else None
-                shown = str(decided or self._asked or Path(self._path).name)
+                name = Path(self._place).name if isinstance(self._place, str) else self._place.name
+                shown = str(decided or self._asked or name)
                 self._watch.start(shown, files=source.files, total_bytes=source.total_bytes)
                 if decided is not None and (found := self._decide(decided, carried)) is not None:
                     return found

@@ -1,20 +1,31 @@
-"""What is at a path that somebody wants to import: an archive, told by its first bytes, or a folder."""
+"""What is at a place that somebody wants to import: an archive, told by its first bytes, or a folder.
+
+In other storage an archive is read as a stream. Only a zip file, whose directory is at its end, is fetched into one
+temporary file first, of the size that was announced.
+"""
 
 from __future__ import annotations
 
 import os
+import shutil
 import stat
+import tempfile
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from bentosync.errors import InvalidArgument, NotFound
+from bentosync.errors import InvalidArgument, NoSpace, NotFound
+from bentosync.exchange.external.contract import Storage
+from bentosync.exchange.external.folder import ExternalFolderReader
+from bentosync.exchange.external.location import Location
+from bentosync.exchange.external.stream import Stream
 from bentosync.exchange.folder_reader import FolderReader
+from bentosync.exchange.folder_writer import write_all
 from bentosync.exchange.place import known
 from bentosync.formats.archive import kinds
-from bentosync.formats.archive.member import Limits, Reader
-from bentosync.formats.archive.opening import open_reader
+from bentosync.formats.archive.member import PIECE_BYTES, Limits, Reader
+from bentosync.formats.archive.opening import open_reader, open_stream
 
 # O_NONBLOCK: opening a named pipe must not wait for its writer.
 _OPEN = os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC
@@ -53,11 +64,7 @@ def open_source(
         raise NotFound(f"{path}: there is no such file or folder") from None
     try:
         status = os.fstat(fd)
-        found = _container(fd, status.st_mode)
-        if found is None:
-            raise InvalidArgument(f"{path} is no archive of a known format ({', '.join(kinds.FORMATS)})")
-        if wanted not in (None, found):
-            raise InvalidArgument(f"{path} is not {input_format}, it is {found}", hint="leave the format out")
+        found = _checked(path, _container(fd, status.st_mode), wanted, input_format)
         if found == "folder":
             folder = FolderReader(_snapshot(Path(path)), limits, progress)
             yield Source(folder, folder.files, folder.total_bytes, folder.nameless)
@@ -65,6 +72,69 @@ def open_source(
             yield Source(open_reader(fd, found, limits, progress), 0, status.st_size)
     finally:
         os.close(fd)
+
+
+Scratch = Callable[[], AbstractContextManager[Path]]
+"""A folder for a temporary file, removed at the end of the block."""
+
+
+@contextmanager
+def open_distant(
+    storage: Storage,
+    at: Location,
+    input_format: str | None,
+    limits: Limits,
+    progress: Callable[[int], None],
+    scratch: Scratch,
+) -> Iterator[Source]:
+    """Open what is at a location; as `open_source`.
+
+    Raises:
+        NetworkError: It cannot be read.
+        NoSpace: There is too little room for a zip file.
+    """  # fmt: skip
+    wanted = None if input_format is None else kinds.container(known(input_format))
+    there = storage.find(at.path)
+    if there is None:
+        raise NotFound(f"{at.shown}: there is no such file or folder")
+    if there.folder:
+        _checked(at.shown, "folder", wanted, input_format)
+        folder = ExternalFolderReader(storage, at, limits, progress)
+        yield Source(folder, folder.files, folder.total_bytes, folder.nameless)
+        return
+    with Stream(storage.read(there), progress) as stream:
+        found = _checked(at.shown, kinds.sniffed(stream.head(kinds.HEAD_BYTES)), wanted, input_format)
+        if found != "zip":
+            yield Source(open_stream(stream.read, found, limits), 0, max(0, there.size))
+            return
+    with scratch() as scratched, tempfile.TemporaryFile(dir=scratched) as file:
+        _fetch(Stream(storage.read(there), _nobody), file.fileno(), scratched, at, there.size)
+        yield Source(open_reader(file.fileno(), found, limits, progress), 0, there.size)
+
+
+def _nobody(count: int) -> None:
+    """Nobody is told: the bytes are counted when they are read from the temporary file."""
+
+
+def _fetch(stream: Stream, fd: int, folder: Path, at: Location, size: int) -> None:
+    if size < 0:
+        raise InvalidArgument(f"{at.shown}: a zip file of unknown size", hint="download it, and import the file")
+    free = shutil.disk_usage(folder).free
+    if free < size:
+        raise NoSpace(f"{at.shown} has {size} bytes, and {free} are free on the disk of the store")
+    with stream:
+        while data := stream.read(PIECE_BYTES):
+            write_all(fd, data)
+
+
+def _checked(
+    place: str, found: kinds.Container | None, wanted: kinds.Container | None, input_format: str | None
+) -> kinds.Container:
+    if found is None:
+        raise InvalidArgument(f"{place} is no archive of a known format ({', '.join(kinds.FORMATS)})")
+    if wanted not in (None, found):
+        raise InvalidArgument(f"{place} is not {input_format}, it is {found}", hint="leave the format out")
+    return found
 
 
 def _container(fd: int, mode: int) -> kinds.Container | None:

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
+from types import MappingProxyType
 from urllib.parse import unquote, urlsplit
 
 from bentosync.errors import InvalidArgument
@@ -18,6 +21,14 @@ from bentosync.wire.exchange import Wire
 from bentosync.wire.rate import Limiter
 
 SCHEMES = ("file", "s3")
+
+
+@dataclass(frozen=True, slots=True)
+class Exchange:
+    """What an export or import says about a bucket that no remote's settings do."""
+
+    keys: tuple[str, str] | None = field(repr=False)
+    headers: Mapping[str, str]
 
 
 def open_remote(
@@ -53,6 +64,35 @@ def open_remote(
                 f"Remote URL {remote.url!r} is not supported",
                 hint="use " + " or ".join(f"{scheme}://…" for scheme in SCHEMES),
             )
+    return _patient(inner, transfer, observer, clock)
+
+
+def open_exchange(
+    remote: RemoteSettings,
+    transfer: TransferSettings,
+    *,
+    keys: tuple[str, str] | None = None,
+    headers: Mapping[str, str] = MappingProxyType({}),
+    observer: Observer = ignore,
+    native: NativeMode = "auto",
+    clock: Clock | None = None,
+) -> Remote:
+    """The bucket of `remote.url` for exports and imports: as `open_remote`, but completed uploads replace objects.
+
+    Args:
+        remote: The bucket and how to reach it.
+        transfer: As above.
+        keys: Access key and secret key, where the caller was given them; else AWS's chain is asked.
+        headers: What goes with every object that is made.
+        observer: As above.
+        native: As above.
+        clock: As above.
+    """
+    inner = _bucket(remote, transfer, observer, None, native, Exchange(keys, headers))
+    return _patient(inner, transfer, observer, clock)
+
+
+def _patient(inner: Remote, transfer: TransferSettings, observer: Observer, clock: Clock | None) -> Remote:
     policy = RetryPolicy(transfer.attempts, transfer.retry_base_seconds, transfer.retry_cap_seconds)
     return RetryingRemote(TracingRemote(inner), policy, observer=observer, clock=clock)
 
@@ -73,19 +113,27 @@ def folder_of(url: str) -> Path:
 
 
 def _bucket(
-    remote: RemoteSettings, transfer: TransferSettings, observer: Observer, cache_dir: Path | None, native: NativeMode
+    remote: RemoteSettings,
+    transfer: TransferSettings,
+    observer: Observer,
+    cache_dir: Path | None,
+    native: NativeMode,
+    exchange: Exchange | None = None,
 ) -> Remote:
     # Imported here: a folder needs no HTTP client, whose import takes longer than many a command.
     from bentosync.remote.s3.address import parse_bucket
     from bentosync.remote.s3.client import Client
+    from bentosync.remote.s3.credentials import Given
     from bentosync.remote.s3.probe import Probe
     from bentosync.remote.s3.s3 import S3Remote
     from bentosync.remote.s3.terms import Terms
 
     bucket = parse_bucket(remote.url)
     wire = _wire(remote, transfer, native)
-    client = Client(remote, wire, bucket=bucket.name, observer=observer)
-    return S3Remote(bucket, client, wire, Probe(cache_dir), Terms(remote), native=native)
+    chain = Given(*exchange.keys) if exchange is not None and exchange.keys is not None else None
+    terms = Terms(remote) if exchange is None else Terms(remote, exchange.headers)
+    client = Client(remote, wire, bucket=bucket.name, observer=observer, chain=chain)
+    return S3Remote(bucket, client, wire, Probe(cache_dir), terms, native=native, replacing=exchange is not None)
 
 
 def _wire(remote: RemoteSettings, transfer: TransferSettings, native: NativeMode) -> Wire:

@@ -5,7 +5,7 @@ working directory, the user's config file, default.
 """
 
 from bentosync.settings.choose import choose_remote, other_remote, parse_url, remote_at
-from bentosync.settings.foreign import aws, names_a_proxy
+from bentosync.settings.foreign import aws, dropbox, names_a_proxy
 from bentosync.settings.load import Found, Resolved, load, resolve, terminal, user_config_path
 from bentosync.settings.values import (
     Addressing,
@@ -33,6 +33,7 @@ __all__ = [
     "TransferSettings",
     "aws",
     "choose_remote",
+    "dropbox",
     "load",
     "names_a_proxy",
     "other_remote",

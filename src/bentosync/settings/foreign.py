@@ -1,4 +1,4 @@
-"""What the environment says in the words of others: AWS's variables, and those that name proxies."""
+"""What the environment says in the words of others: AWS's and Dropbox's variables, and those that name proxies."""
 
 from __future__ import annotations
 
@@ -9,6 +9,12 @@ from collections.abc import Mapping
 def aws(environ: Mapping[str, str] = os.environ) -> dict[str, str]:
     """The variables of AWS's tools, as they are now."""
     return {name: value for name, value in environ.items() if name.startswith("AWS_")}
+
+
+def dropbox(environ: Mapping[str, str] = os.environ) -> dict[str, str]:
+    """`access_token`, `refresh_token`, `app_key` and `app_secret`, from the variables `DROPBOX_…`, where they are."""
+    names = ("access_token", "refresh_token", "app_key", "app_secret")
+    return {name: value for name in names if (value := environ.get(f"DROPBOX_{name.upper()}"))}
 
 
 def names_a_proxy(environ: Mapping[str, str] = os.environ) -> bool:

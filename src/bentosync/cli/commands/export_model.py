@@ -11,7 +11,7 @@ from bentosync.cli.progress.choose import view_for
 from bentosync.cli.session import Session, pass_session
 from bentosync.events import Finished
 
-FORMATS = ("bentomodel", "gz", "xz", "bz2", "tar", "zip", "folder")
+FORMATS = ("bentomodel", "gz", "xz", "bz2", "zst", "tar", "zip", "folder")
 
 
 @click.command("export", cls=Command)
@@ -23,8 +23,9 @@ FORMATS = ("bentomodel", "gz", "xz", "bz2", "tar", "zip", "folder")
 def export(session: Session, model: str, path: str, output_format: str | None, compress: bool) -> None:
     """Write a model to an archive or a folder.
 
-    PATH is a file (NAME.bentomodel, .tar, .gz, .xz, .bz2, .zip) or a folder to put NAME-VERSION.bentomodel in; the
-    default is the working directory. BentoML imports what is written here.
+    PATH is a file (NAME.bentomodel, .tar, .gz, .xz, .bz2, .zst, .zip) or a folder to put NAME-VERSION.bentomodel in; the
+    default is the working directory. It may be a URL: s3://bucket/path, and gs, az, ftp, sftp, webdav or dropbox with
+    the extra of that name. BentoML imports what is written here (zst excepted).
     """
     written, end = export_one(session, model, path, output_format, compress=compress)
     if session.json:
@@ -55,8 +56,11 @@ def export_one(
 
     view = view_for(session)
     try:
-        done = export_model(session.store, model, place.local(path), output_format, compress=compress, on_event=view)
+        done = export_model(
+            session.store, model, place.of(path), output_format,
+            compress=compress, on_event=view, settings=session.settings,
+        )  # fmt: skip
     finally:
         view.close()
     assert view.account.finished is not None, "every export ends with Finished"
-    return str(done.path), view.account.finished
+    return done.shown, view.account.finished

@@ -34,7 +34,8 @@ def import_models(
     """Read archives or folders into the local store.
 
     PATH is an archive of bentosync's or BentoML's, whatever it is called, or a folder, also one that Hugging Face
-    tools downloaded (with --name). Links in folders are followed. With -q the only output is the path in the store.
+    tools downloaded (with --name), or the URL of one: s3://bucket/path, and gs, az, ftp, sftp, webdav, dropbox, hf or
+    https with the extra of that name. Links in folders are followed. With -q the only output is the path in the store.
     """
     if skip_existing and force:
         raise InvalidArgument("--skip-existing keeps what --force replaces", hint="choose one of them")
@@ -77,7 +78,10 @@ def _imported(
 
     view = view_for(session)
     try:
-        done = import_model(session.store, place.local(path), input_format, name=name, existing=existing, on_event=view)
+        done = import_model(
+            session.store, place.of(path), input_format,
+            name=name, existing=existing, on_event=view, settings=session.settings,
+        )  # fmt: skip
     finally:
         view.close()
     assert view.account.finished is not None, "every import ends with Finished"

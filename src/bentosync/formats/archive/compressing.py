@@ -1,8 +1,8 @@
 """Compression on all cores: pieces of fixed size, compressed side by side, written in their order.
 
-xz, gzip and bzip2 files may be several streams in a row, and deflate data may pause at a byte border, so each piece is
-compressed by itself and the result does not depend on the number of threads. At most `threads` + 2 pieces are in
-memory.
+Files of xz, gzip, bzip2 and zstd may be several streams in a row, and deflate data may pause at a byte border, so each
+piece is compressed by itself and the result does not depend on the number of threads. At most `threads` + 2 pieces are
+in memory.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Compressed archives as a stream of bounded pieces, with an eye on what they cost.
 
-xz, gzip and bzip2 files may be several streams in a row; all are read, and nothing else may follow. A decoder never
-produces more than a piece at once and never gets more than 512 MiB of memory (an xz file may ask for 4 GiB).
+Files of xz, gzip, bzip2 and zstd may be several streams in a row; all are read, and nothing else may follow. A decoder
+never produces more than a piece at once and never gets more than 512 MiB of memory (an xz file may ask for 4 GiB).
 """
 
 from __future__ import annotations
@@ -13,9 +13,10 @@ from collections.abc import Callable, Iterator
 from typing import Literal, Protocol, TypeAlias
 
 from bentosync.errors import UnsafeInput
+from bentosync.formats.archive import zstd
 from bentosync.formats.archive.member import PIECE_BYTES, Limits
 
-Compression: TypeAlias = Literal["xz", "gz", "bz2"]
+Compression: TypeAlias = Literal["xz", "gz", "bz2", "zst"]
 Read: TypeAlias = Callable[[int], bytes]
 """At most that many next bytes of a file; empty at its end."""
 
@@ -58,7 +59,10 @@ _DECODERS: dict[Compression, Callable[[], object]] = {
     "xz": lambda: lzma.LZMADecompressor(lzma.FORMAT_XZ, memlimit=_MEMORY_BYTES_MAX),
     "gz": _Gzip,
     "bz2": bz2.BZ2Decompressor,
+    "zst": zstd.decoder,
 }
+_PADDED = ("xz", "gz")
+"""Xz pads between streams, and gzip writes to tapes, with zeros."""
 
 
 def pieces(read: Read, compression: Compression, limits: Limits) -> Iterator[bytes]:
@@ -101,17 +105,17 @@ def _new(compression: Compression) -> _Decoder:
 
 
 def _decompress(decoder: _Decoder, data: bytes, compression: Compression) -> bytes:
+    faults = (*_FAULTS, zstd.library().ZstdError) if compression == "zst" else _FAULTS
     try:
         return decoder.decompress(data, PIECE_BYTES)
-    except _FAULTS as error:
+    except faults as error:
         raise UnsafeInput(f"archive: the {compression} data is damaged: {error}") from error
 
 
 def _unpadded(data: bytes, compression: Compression) -> bytes:
-    """Xz pads between streams, and gzip writes to tapes, with zeros."""
-    return data if compression == "bz2" else data.lstrip(b"\0")
+    return data.lstrip(b"\0") if compression in _PADDED else data
 
 
 def _next_stream(read: Read, compression: Compression) -> bytes:
     data = read(_READ_BYTES)
-    return data if compression == "bz2" else data.lstrip(b"\0") or (read(_READ_BYTES) if data else b"")
+    return data.lstrip(b"\0") or (read(_READ_BYTES) if data else b"") if compression in _PADDED else data

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from bentosync.errors import UnsafeInput
 
@@ -159,9 +159,17 @@ def descriptors(entry: Entry) -> set[bytes]:
     return {head + body for head in (b"", _DESCRIPTOR) for body in bodies}
 
 
+def descriptor(entry: Entry) -> bytes:
+    """What is written behind the data of a streamed entry."""
+    form = "<IQQ" if _is_wide(entry) else "<III"
+    return _DESCRIPTOR + struct.pack(form, entry.crc, entry.packed, entry.size)
+
+
 def local_header(entry: Entry) -> bytes:
     """The header in front of an entry's data. Its length depends on name and size alone."""
     wide = _is_wide(entry)
+    if entry.flags & STREAMED:
+        entry = replace(entry, crc=0, packed=0, size=0)
     extra = struct.pack("<HHQQ", _ZIP64_KEY, 16, entry.size, entry.packed) if wide else b""
     packed, size = (_FULL32, _FULL32) if wide else (entry.packed, entry.size)
     version = _VERSION64 if wide else _VERSION

@@ -1,4 +1,8 @@
-"""Zip files from members. A header is written twice: without CRC, and over that when the data are known."""
+"""Zip files from members. A header is written twice: without CRC, and over that when the data are known.
+
+What cannot be patched gets data descriptors behind the data instead, and readers take CRC and size from the central
+directory.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +16,7 @@ from typing import Protocol
 from bentosync.formats.archive import carried, compressing, zip_records
 from bentosync.formats.archive.compressing import Compressing
 from bentosync.formats.archive.member import Bytes, Member
-from bentosync.formats.archive.zip_records import DEFLATED, STORED, UTF8, Ending, Entry
+from bentosync.formats.archive.zip_records import DEFLATED, STORED, STREAMED, UTF8, Ending, Entry
 
 _FILE = stat.S_IFREG | 0o644
 _EXECUTABLE = stat.S_IFREG | 0o755
@@ -22,7 +26,9 @@ _FOLDER = stat.S_IFDIR | 0o755
 class Output(Protocol):
     """A file that is written from its start to its end, and patched."""
 
-    position: int
+    @property
+    def position(self) -> int:
+        """How many bytes were written."""
 
     def write(self, parts: Sequence[Bytes]) -> None:
         """Append."""
@@ -38,12 +44,16 @@ class ZipWriter:
         output: Where it goes.
         pool: Threads to compress with; without them entries are stored.
         threads: How many.
+        patching: Whether `output` can be patched.
     """
 
-    def __init__(self, output: Output, pool: ThreadPoolExecutor | None = None, threads: int = 1) -> None:
+    def __init__(
+        self, output: Output, pool: ThreadPoolExecutor | None = None, threads: int = 1, *, patching: bool = True
+    ) -> None:
         self._output = output
         self._pool = pool
         self._threads = threads
+        self._patching = patching
         self._entries: list[Entry] = []
         self._body: bytes | None = None
 
@@ -60,6 +70,8 @@ class ZipWriter:
         pool = self._pool if member.size else None
         mode = _EXECUTABLE if member.executable else _FILE
         entry = _entry(member.path, DEFLATED if pool else STORED, member.size, self._output.position, mode)
+        if not self._patching:
+            entry = replace(entry, flags=entry.flags | STREAMED)
         self._begin(entry)
         start, crc = self._output.position, 0
         packing = None
@@ -75,7 +87,10 @@ class ZipWriter:
             packing.finish()
         entry = replace(entry, crc=crc, packed=self._output.position - start)
         self._entries[-1] = entry
-        self._output.patch(entry.offset, zip_records.local_header(entry))
+        if self._patching:
+            self._output.patch(entry.offset, zip_records.local_header(entry))
+        else:
+            self._output.write([zip_records.descriptor(entry)])
 
     def finish(self) -> None:
         """Write the manifest, the central directory and the end."""

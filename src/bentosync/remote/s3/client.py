@@ -62,6 +62,16 @@ class Operation:
         return self.api.method
 
 
+@dataclass(frozen=True, slots=True)
+class Member:
+    """One of many operations that are alike: what it has of its own."""
+
+    key: str
+    value: str
+    body: memoryview
+    check: Callable[[Reply], None]
+
+
 class Client:
     """Addresses, signs, sends, and judges replies by status."""
 
@@ -114,15 +124,39 @@ class Client:
                 raise faults.error(fault, self._scene(operation, credentials))
             cured.add(cure)
 
-    async def call_all(self, operations: Sequence[Operation], *, connections: int) -> Sequence[Reply | None]:
-        """The replies of success to many small requests; None for each that got another one, or none.
+    async def call_all(
+        self, pattern: Operation, varying: str, members: Sequence[Member], *, connections: int
+    ) -> Sequence[Reply | None]:
+        """The replies of success to many small requests without a query; None for each that got another one, or none.
 
-        What is wrong with such a one `call` will say, and cure.
+        What is wrong with such a one `call` will say, and cure. `pattern` holds what they share; `varying` names the
+        header, in lower case, of which each member has a value of its own.
         """
+        if not members:
+            return []
         at = await self._addressed()
         credentials = await self._identity()
-        now = self._time() + self._skew
-        requests = [self._request(operation, at, credentials, now) for operation in operations]
+        urls = [at.url(member.key, ()) for member in members]
+        alike = None
+        if credentials is not None:
+            alike = self._signer.alike(
+                credentials,
+                method=pattern.method,
+                url=urls[0],
+                headers=pattern.headers,
+                varying=varying,
+                payload=UNSIGNED_PAYLOAD,
+                region=at.region,
+                now=self._time() + self._skew,
+            )
+        requests = []
+        for url, member in zip(urls, members, strict=True):
+            if alike is not None:
+                headers = alike.sign(url[url.find("/", 8) :], member.value)
+            else:
+                headers = {**pattern.headers, varying: member.value}
+            check = partial(_check_success, member.check)
+            requests.append(Request(pattern.method, url, headers, [member.body], pattern.reply_seconds, check))
         replies = await self._wire.exchange_all(requests, connections=connections)
         return [reply if reply is not None and 200 <= reply.status < 300 else None for reply in replies]
 

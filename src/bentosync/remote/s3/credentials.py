@@ -92,6 +92,21 @@ class Chain:
         return Surroundings(session.get_config_variable("region"), None if ignored else provider.provide())
 
 
+class Given(Chain):
+    """Credentials that the caller has in hand; region and endpoint still come from the user's AWS configuration."""
+
+    def __init__(self, access_key: str, secret_key: str) -> None:
+        super().__init__(None)
+        self._given = _checked(Credentials(access_key, secret_key, None, source="the arguments"))
+
+    async def credentials(self) -> Credentials:
+        """Those."""
+        return self._given
+
+    def forget(self, refused: Credentials) -> None:
+        """There are no others."""
+
+
 def _ages(found: Any) -> bool:
     """Whether botocore would refresh now; credentials that cannot be refreshed never age."""
     needed = getattr(found, "refresh_needed", None)

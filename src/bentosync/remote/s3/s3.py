@@ -33,7 +33,7 @@ from bentosync.remote.contract import (
 from bentosync.remote.s3 import api, documents
 from bentosync.remote.s3.address import Bucket
 from bentosync.remote.s3.api import Api
-from bentosync.remote.s3.client import Client, Operation
+from bentosync.remote.s3.client import Client, Member, Operation
 from bentosync.remote.s3.probe import Probe
 from bentosync.remote.s3.terms import Terms
 from bentosync.settings import NativeMode
@@ -164,14 +164,20 @@ class S3Remote:
 
     async def write_all(self, objects: Sequence[Blob], *, condition: Condition = None, jobs: int) -> Sequence[bool]:
         """A volley of PUTs."""
-        operations = [
-            self._operation(
-                api.PUT_OBJECT, blob.key, headers=_conditional(condition) | self._announced(blob.checksum),
-                body=[blob.data], check=self._echo(blob.checksum, blob.key),
+        if not objects or any(blob.checksum is None for blob in objects):
+            return [False] * len(objects)
+        pattern = self._operation(api.PUT_OBJECT, objects[0].key, headers=_conditional(condition))
+        members = [
+            Member(
+                self._bucket.prefix + blob.key,
+                documents.encode(blob.checksum or b""),
+                blob.data,
+                self._echo(blob.checksum, blob.key),
             )
             for blob in objects
-        ]  # fmt: skip
-        return [reply is not None for reply in await self._client.call_all(operations, connections=jobs)]
+        ]
+        replies = await self._client.call_all(pattern, self._checksum_header, members, connections=jobs)
+        return [reply is not None for reply in replies]
 
     async def start_upload(self, key: str, *, size: int, part_bytes: int) -> Upload:
         """CreateMultipartUpload, asking for a checksum of the full object."""

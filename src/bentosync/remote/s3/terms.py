@@ -10,6 +10,7 @@ replaced often; the cheaper classes bill each of them as 128 KiB for at least 30
 from __future__ import annotations
 
 from collections.abc import Mapping
+from types import MappingProxyType
 
 from bentosync.remote.keys import FILES
 from bentosync.remote.s3.api import Api
@@ -17,9 +18,9 @@ from bentosync.settings import RemoteSettings
 
 
 class Terms:
-    """The headers of one remote."""
+    """The headers of one remote. `more` go with whatever makes an object, besides what the settings say."""
 
-    def __init__(self, settings: RemoteSettings) -> None:
+    def __init__(self, settings: RemoteSettings, more: Mapping[str, str] = MappingProxyType({})) -> None:
         self.owner = settings.expected_bucket_owner
         self._always = _given(
             {
@@ -32,6 +33,7 @@ class Terms:
                 "x-amz-server-side-encryption": settings.sse,
                 "x-amz-server-side-encryption-aws-kms-key-id": settings.sse_kms_key_id,
                 "x-amz-acl": settings.acl,
+                **more,
             }
         )
         self._file = self._made | _given({"x-amz-storage-class": settings.storage_class})

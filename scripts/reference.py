@@ -1,5 +1,5 @@
 #!/usr/bin/env python
-"""Write docs/reference/{cli,settings}.md from the code; with --check only say whether they are up to date."""
+"""Write docs/reference/{cli,errors,settings}.md from the code; with --check only say whether they are up to date."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from pathlib import Path
 
 import click
 
+from bentosync import errors
 from bentosync.cli import amounts, exits
 from bentosync.cli.group import LazyGroup
 from bentosync.cli.main import root
@@ -23,9 +24,9 @@ MADE = "<!-- made by scripts/reference.py; do not edit -->"
 
 
 def main() -> str | None:
-    """Compare or write both pages."""
+    """Compare or write the pages."""
     stale = []
-    for name, lines in (("cli.md", cli_page()), ("settings.md", settings_page())):
+    for name, lines in (("cli.md", cli_page()), ("errors.md", errors_page()), ("settings.md", settings_page())):
         path, text = FOLDER / name, "\n".join(lines) + "\n"
         if not path.is_file() or path.read_text() != text:
             stale.append(name)
@@ -93,6 +94,42 @@ def options(command: click.Command, context: click.Context, *, shared: bool) -> 
         record = parameter.get_help_record(context)
         if record is not None and isinstance(parameter, GlobalOption) == shared:
             yield f"- `{record[0]}` {record[1]}"
+
+
+def errors_page() -> Iterator[str]:
+    """Every family of errors, the exit statuses, and how to use both."""
+    yield from ("# Errors and exit statuses", "", MADE, "")
+    yield from (
+        "Every error that is raised on purpose is a `bentosync.BentoMLException`; the classes are in `bentosync.errors`.",
+        "`error.message` says what happened to which object, `error.hint` what to do next, `error.code` is a word that",
+        "scripts may match. On the command line it is `error[CODE]: message` and `try: hint` on stderr, with `--json` one",
+        'line there: `{"v": 1, "event": "error", "code": …, "message": …, "try": […], "exit": …}`.',
+        "",
+        "| Code | Class | Is a | Exit status | Retried | Meaning |",
+        "|---|---|---|---|---|---|",
+    )
+    for kind in families(errors.BentoMLException):
+        parents = ", ".join(f"`{parent.__name__}`" for parent in kind.__bases__)
+        retried = "by itself" if kind.retryable else ""
+        meaning = " ".join(inspect.getdoc(kind).split("\n\n")[0].split())
+        yield f"| `{kind.code}` | `{kind.__name__}` | {parents} | {status(kind)} | {retried} | {meaning} |"
+    yield from ("", "A refusal of the local disk for lack of permission exits with 4, whatever its code.")
+    yield from ("", "## Exit statuses", "")
+    yield from (line for line in (exits.__doc__ or "").splitlines() if line.startswith("|"))
+    yield from ("", "The same command resumes what was cut off.")
+
+
+def families(kind: type[errors.BentoMLException]) -> Iterator[type[errors.BentoMLException]]:
+    """A class and all below it, depth first, in the order of the source."""
+    yield kind
+    for below in kind.__subclasses__():
+        if below.__module__ == errors.__name__:
+            yield from families(below)
+
+
+def status(kind: type[errors.BentoMLException]) -> int:
+    """The exit status of an error of exactly this class."""
+    return next(number for family, number in exits.EXITS if issubclass(kind, family))
 
 
 def settings_page() -> Iterator[str]:

@@ -7,7 +7,7 @@ import inspect
 
 import pytest
 
-pytest_plugins = ["tests.servers.fixtures", "tests.tally"]
+pytest_plugins = ["bentosync.testing", "tests.tally", "tests.servers.fixtures"]
 
 
 @pytest.hookimpl(tryfirst=True)

@@ -3,26 +3,30 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager
-from pathlib import Path
+from collections.abc import Iterator
 
 import pytest
 
 from bentosync.errors import MissingExtra
-from tests.servers.s3 import S3Server, moto, seaweedfs
+from tests.servers.s3 import S3Server, moto
+from tests.tally import skip_or_fail
 
 
 @pytest.fixture(scope="session")
-def seaweed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3Server]:
+def seaweed(seaweedfs_server: S3Server) -> S3Server:
     """SeaweedFS with the bucket `bench`."""
-    yield from _started(seaweedfs, tmp_path_factory.mktemp("seaweed"))
+    return seaweedfs_server
 
 
 @pytest.fixture(scope="session")
 def moto_s3(tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3Server]:
     """Moto with the bucket `bench`."""
-    yield from _started(moto, tmp_path_factory.mktemp("moto"))
+    try:
+        running = moto(tmp_path_factory.mktemp("moto"))
+    except MissingExtra as error:
+        skip_or_fail(f"{error.message}: {error.hint}")
+    with running as server:
+        yield server
 
 
 @pytest.fixture
@@ -43,14 +47,3 @@ def _adopt(server: S3Server, monkeypatch: pytest.MonkeyPatch) -> S3Server:
     for name, value in server.environment.items():
         monkeypatch.setenv(name, value)
     return server
-
-
-def _started(start: Callable[[Path], AbstractContextManager[S3Server]], folder: Path) -> Iterator[S3Server]:
-    try:
-        running = start(folder)
-    except MissingExtra as error:
-        if os.environ.get("CI") == "true":
-            raise
-        pytest.skip(f"NOT TESTED: {error.message}; run scripts/test, which installs it")
-    with running as server:
-        yield server

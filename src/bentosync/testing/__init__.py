@@ -3,6 +3,8 @@
     pytest_plugins = ["bentosync.testing"]      # in the conftest.py at the root
 
 Or import the fixtures that are wanted into a `conftest.py`. How to use them: docs/how-to/testing.md.
+
+PYTEST_DONT_REWRITE: there is nothing to rewrite here, and pytest would warn of a conftest that imports this first.
 """
 
 from __future__ import annotations

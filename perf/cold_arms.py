@@ -51,7 +51,7 @@ def bentosync(run: Run, **options: Any) -> None:
             run.tensors[name] = tensor
     report = stream.report
     assert report is not None
-    if report.path == "mapped":
+    if report.path in ("mapped", "network-mapped"):
         _touch(run)
     if report.timeline is not None:
         timeline = report.timeline

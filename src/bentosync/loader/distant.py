@@ -5,8 +5,10 @@
 | `first` | any | pulled, then loaded from the store |
 | `none` | any | streamed; the disk is not touched |
 | `tee` | GPU, or CPU with `staging="force"` | streamed, written beside it; or another process's copy is followed |
-| `tee` | CPU, and memory for twice the weights | streamed into memory of its own, and written beside it |
-| `tee` | CPU, less memory, or another process fetches it | pulled (or waited for), then mapped |
+| `tee` | CPU, all tensors | pulled, and mapped while it comes (`arrival`); no second copy of anything |
+| `tee` | CPU, another process fetches it | waited for, then mapped |
+| `tee` | CPU, `own=True` or a store on a network file system, and memory for twice the weights | as for a GPU |
+| `tee` | the same, less memory | pulled, then read |
 
 "Pulled" is also the way when the manifest has no table for a weight file, and when the store has a version of that name
 after all: a pull says what is wrong, or that all is well.
@@ -14,20 +16,23 @@ after all: a pull says what is wrong, or that all is well.
 
 from __future__ import annotations
 
+import os
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Literal
 
 from bentosync.errors import LocalIOError, NetworkError, UnsafeInput
-from bentosync.events import Event, Observer, Retried, ignore
+from bentosync.events import Event, Observer, Progress, Retried, ignore
 from bentosync.formats.safetensors import INDEX_BYTES_MAX, Header
+from bentosync.loader.arrival import Arrival
 from bentosync.loader.cache import Cache
 from bentosync.loader.device import Backend, parse_device, why_no_cuda
 from bentosync.loader.fetcher import Fetcher
+from bentosync.loader.filesystem import is_network
 from bentosync.loader.landing import Landing
 from bentosync.loader.memory import available_bytes
 from bentosync.loader.opening import chosen_backend
@@ -103,6 +108,7 @@ class Distant:
     shelf: Shelf | None = None
     following: Following | None = None
     tee: Tee | None = None
+    arrival: Arrival | None = None
     cache: Cache = field(default_factory=lambda: Cache("none", "none"))
     mapped: Literal[False] = False
 
@@ -119,11 +125,20 @@ class Distant:
             self.cache = Cache("follow", "none")
             self.cache.reason = "the process that fetched it has not published it yet"
 
+    def use_shelf(self, *, published: bool) -> None:
+        """Take from the disk what the store has of the version; the rest comes from the network."""
+        self.shelf = Shelf(opened_store(self.settings), self.found.tag, self.found.manifest)
+        if published:
+            self.shelf.publish()
+
     def close(self) -> None:
         """End what is under way; the tee of a load that is not over leaves a partial."""
         if self.following is not None:
             self.following.stop()
-        self.fetcher.close()
+        if self.arrival is not None:
+            self.arrival.close()
+        else:
+            self.fetcher.close()
         if self.tee is not None:
             self.tee.leave()
         if self.shelf is not None:
@@ -181,20 +196,73 @@ def _open(
                           timeline, began)  # fmt: skip
     memory = available_bytes()
     ample = memory is None or memory > _AMPLE * version.size
-    maps = asked.staging == "auto" and asked.tensors is None and not asked.plan and _on_cpu(asked, backend)
-    if maps and not ample:
+    whole = asked.staging == "auto" and asked.tensors is None and not asked.plan and _on_cpu(asked, backend)
+    maps = whole and not asked.own and not _is_far(store)
+    if whole and not maps and not ample:
         return None
     turn, refusal = _turn(store, found)
-    if maps and turn is None and refusal is None:
+    if whole and turn is None and refusal is None:
         return None
     with ExitStack() as unless_it_works:
         if turn is not None:
             unless_it_works.push(turn)
         distant = _streaming(where, asked, backend or chosen_backend(asked), version, found, strength, fetcher,
                              mailbox, timeline, began)  # fmt: skip
+        if maps and turn is not None:
+            distant.arrival = _arrival(distant, store, where, turn)
+            distant.cache = distant.arrival.cache
         unless_it_works.pop_all()
-    _share(distant, store, where, turn, refusal, ample=ample)
+    if distant.arrival is None:
+        _share(distant, store, where, turn, refusal, ample=ample)
     return distant
+
+
+def _is_far(store: Store) -> bool:
+    """Whether the store lies on a network file system, where nothing should be mapped."""
+    place = store.layout.state
+    while not place.exists():
+        place = place.parent
+    fd = os.open(place, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        return is_network(fd)
+    finally:
+        os.close(fd)
+
+
+def _arrival(distant: Distant, store: Store, where: Elsewhere, turn: ExitStack) -> Arrival:
+    found, strong = distant.found, distant.strength == "strong"
+    target = Partial(store.layout.partial_dir(found.manifest.digest), found.manifest)
+    return Arrival(
+        distant.fetcher,
+        found,
+        target,
+        distant.version,
+        turn,
+        transfer=where.settings.transfer,
+        strong=strong,
+        publish=_publisher(found, store, where, strong=strong, published=_published(distant)),
+        check_space=lambda: require_space(store, target, found.tag),
+        moved=_Moved(distant) if distant.options.on_event is not None else lambda path, count: None,
+    )
+
+
+class _Moved:
+    """Progress of a version that is pulled while it is loaded, for the caller."""
+
+    def __init__(self, distant: Distant) -> None:
+        self._mailbox, self._label = distant.mailbox, distant.label
+        self._sizes = {entry.path: entry.size for entry in distant.version.entries}
+        self._done = dict.fromkeys(self._sizes, 0)
+        self._all = sum(self._sizes.values())
+
+    def __call__(self, path: str, count: int) -> None:
+        self._done[path] += count
+        done = sum(self._done.values())
+        self._mailbox(Progress("load", self._label, path, self._done[path], self._sizes[path], done, self._all))
+
+
+def _published(distant: Distant) -> Callable[[], None]:
+    return partial(distant.timeline.reach, "published", distant.began)
 
 
 def _streaming(
@@ -271,9 +339,17 @@ def _share(
     def lead(turn: ExitStack) -> None:
         # Blocks of CPU memory lie where tensors want them, and not where sectors do.
         direct = not ample and distant.backend.name != "cpu"
-        published = partial(distant.timeline.reach, "published", distant.began)
-        distant.tee = _tee(
-            distant.found, store, where, turn, strong=distant.strength == "strong", direct=direct, published=published
+        target = Partial(store.layout.partial_dir(distant.found.manifest.digest), distant.found.manifest)
+        publish = _publisher(
+            distant.found, store, where, strong=distant.strength == "strong", published=_published(distant)
+        )
+        distant.tee = Tee(
+            target,
+            distant.found.document,
+            turn=turn,
+            direct=direct,
+            publish=partial(_over_again, where, publish),
+            check_space=lambda: require_space(store, target, distant.found.tag),
         )
         distant.cache = distant.tee.cache
 
@@ -293,31 +369,22 @@ def _share(
         distant.cache.reason = "another process is fetching this version"
 
 
-def _tee(
-    found: Resolved,
-    store: Store,
-    where: Elsewhere,
-    turn: ExitStack,
-    *,
-    strong: bool,
-    direct: bool,
-    published: Callable[[], None],
-) -> Tee:
-    target = Partial(store.layout.partial_dir(found.manifest.digest), found.manifest)
+def _publisher(
+    found: Resolved, store: Store, where: Elsewhere, *, strong: bool, published: Callable[[], None]
+) -> Callable[[Remote, Partial], Awaitable[int]]:
+    """What fetches the rest of a partial and publishes it; it returns the bytes that it fetched."""
     inline_bytes = sum(entry.size for entry in found.manifest.files if entry.inline is not None)
 
-    async def publish(filled: Partial) -> int:
+    async def publish(remote: Remote, filled: Partial) -> int:
         watch = Watch(ignore, "pull")
-        async with opened_remote(where.remote, where.settings, watch) as remote:
-            pulled = await complete(store, remote, found, filled, settings=where.settings, watch=watch, strong=strong)
+        pulled = await complete(store, remote, found, filled, settings=where.settings, watch=watch, strong=strong)
         published()
         return max(0, pulled.finished.moved_bytes - inline_bytes)
 
-    return Tee(
-        target,
-        found.document,
-        turn=turn,
-        direct=direct,
-        publish=publish,
-        check_space=lambda: require_space(store, target, found.tag),
-    )
+    return publish
+
+
+async def _over_again(where: Elsewhere, publish: Callable[[Remote, Partial], Awaitable[int]], filled: Partial) -> int:
+    """`publish` over connections of its own: those of the load end with it."""
+    async with opened_remote(where.remote, where.settings, ignore) as remote:
+        return await publish(remote, filled)

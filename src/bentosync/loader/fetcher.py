@@ -28,7 +28,7 @@ from bentosync.transfer.plateau import chosen
 Result = TypeVar("Result")
 Opened = Callable[[], AbstractAsyncContextManager[Remote]]
 
-_LEVEL_START = 16
+LEVEL_START = 16
 """A load is over in seconds: it begins with as many requests as one machine of a bucket serves well."""
 
 _CLOSE_SECONDS = 2.0
@@ -69,6 +69,17 @@ class Fetcher:
             future.cancel()  # Ctrl-C in the waiting thread; does nothing to a future that is done
             raise
 
+    def begin(self, work: Callable[[Remote], Coroutine[Any, Any, None]]) -> concurrent.futures.Future[None]:
+        """Start `work` and do not wait for it; `stop` and `close` cancel it, perhaps before its first step.
+
+        Raises:
+            Stopped: The fetcher was stopped before.
+        """
+        remote = self._ready.result()
+        if self._stopped or self._loop is None:
+            raise Stopped
+        return asyncio.run_coroutine_threadsafe(work(remote), self._loop)
+
     def fetch(self, size: int, work: Callable[[Remote], Awaitable[None]]) -> None:
         """As `call`, for a `work` that moves `size` bytes and may be repeated: when it is its turn."""
         pace = self._pace
@@ -81,7 +92,7 @@ class Fetcher:
 
         async def keep_pace() -> None:
             try:
-                level = chosen(streams_max, unit_bytes, level_start=_LEVEL_START)
+                level = chosen(streams_max, unit_bytes, level_start=LEVEL_START)
                 self._pace = Pace(level, self.meter, total_bytes=total_bytes)
                 async with self._pace.running():
                     started.set_result(None)

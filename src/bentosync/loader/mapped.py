@@ -18,7 +18,6 @@ from bentosync.loader.device import Tensor
 from bentosync.loader.opening import Opening
 from bentosync.loader.report import Report, Stages
 from bentosync.loader.selection import Wanted
-from bentosync.loader.source import WeightFile
 
 _NORESERVE = getattr(mmap, "MAP_NORESERVE", 0x4000)
 """Else the kernel may refuse a private writable mapping of a model that is larger than memory."""
@@ -36,7 +35,8 @@ def mapped_tensors(
     for name, kind, shape, number, begin, end in wanted:
         memory = mappings.get(number)
         if memory is None:
-            memory = mappings[number] = _map(files[number])
+            file = files[number]
+            memory = mappings[number] = map_privately(file.fileno(), file.size, str(file.path))
         tensor = device.mapped(memory, begin, end - begin, kind, shape)
         if own or begin % tensor.itemsize:
             tensor = tensor.clone() if own else tensor
@@ -62,9 +62,14 @@ def mapped_tensors(
     )
 
 
-def _map(file: WeightFile) -> mmap.mmap:
+def map_privately(fd: int, size: int, name: str) -> mmap.mmap:
+    """All `size` bytes of an open file, for reading and for writes that nobody else sees.
+
+    Raises:
+        LocalIOError: The file system maps nothing.
+    """
     flags = mmap.MAP_PRIVATE | _NORESERVE
     try:
-        return mmap.mmap(file.fileno(), file.size, flags=flags, prot=mmap.PROT_READ | mmap.PROT_WRITE)
+        return mmap.mmap(fd, size, flags=flags, prot=mmap.PROT_READ | mmap.PROT_WRITE)
     except OSError as error:
-        raise LocalIOError(f"cannot map {file.path}: {error.strerror}", hint='staging="force" reads instead') from error
+        raise LocalIOError(f"cannot map {name}: {error.strerror}", hint='staging="force" reads instead') from error

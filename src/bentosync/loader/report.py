@@ -8,10 +8,11 @@ from typing import Any, Literal
 from bentosync.loader.cache import Cache
 from bentosync.loader.timeline import Timeline
 
-Route = Literal["mapped", "page-cache", "direct", "mixed", "network"]
+Route = Literal["mapped", "page-cache", "direct", "mixed", "network", "network-mapped"]
+"""`network-mapped`: pulled into the store, tensors mapped from there as their bytes came."""
 
 
-_READING = {"direct": "the disk", "network": "the network"}
+_READING = {"direct": "the disk", "network": "the network", "network-mapped": "the network, or the store's disk"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,7 +101,7 @@ class Report:
                 f"checked {_size(self.checked_bytes)}, ring {_size(self.ring_bytes)} "
                 f"(pinned {_size(self.pinned_bytes)}), device peak {_size(self.device_peak_bytes)}",
             ]
-        if self.path == "network":
+        if self.path in ("network", "network-mapped"):
             lines.append(f"from the network {_size(self.fetched_bytes)}")
         if self.cache is not None and self.cache.state != "none":
             lines.append(f"local copy: {self.cache}")

@@ -8,6 +8,7 @@ from dataclasses import replace
 from types import TracebackType
 
 from bentosync.events import Started
+from bentosync.loader.arriving import arriving_tensors
 from bentosync.loader.device import Tensor, check_dtypes
 from bentosync.loader.distant import Distant
 from bentosync.loader.mapped import mapped_tensors
@@ -71,6 +72,8 @@ def _steps(
     opening: Opening | Distant, wanted: tuple[Wanted, ...], began: float
 ) -> Generator[tuple[str, Tensor], None, Report]:
     if isinstance(opening, Distant):
+        if opening.arrival is not None:
+            return arriving_tensors(opening, opening.arrival, wanted, began)
         return streamed_tensors(opening, wanted, began)
     return (mapped_tensors if opening.mapped else staged_tensors)(opening, wanted, began)
 

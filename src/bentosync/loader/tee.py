@@ -24,7 +24,6 @@ import threading
 import time
 from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import partial
@@ -34,6 +33,7 @@ import xxhash
 
 from bentosync.errors import BentoMLException, from_os_error
 from bentosync.loader.cache import Cache, State
+from bentosync.loader.inline import Inline
 from bentosync.manifest.values import BLOCK_BYTES
 from bentosync.store.partial import Partial, PartialFile
 
@@ -251,7 +251,7 @@ class Tee:
             return await self._publish(self._partial)
 
         with asyncio.Runner() as runner:
-            runner.get_loop().set_default_executor(_Inline())
+            runner.get_loop().set_default_executor(Inline())
             return runner.run(publish())
 
     def _let_go(self) -> None:
@@ -281,21 +281,6 @@ class Tee:
 def _soon(loop: asyncio.AbstractEventLoop, task: asyncio.Task[Any]) -> None:
     with contextlib.suppress(RuntimeError):  # the loop is closed: it is over
         loop.call_soon_threadsafe(task.cancel)
-
-
-class _Inline(ThreadPoolExecutor):
-    """Runs everything at once, in the thread that asks: this loop has nobody to keep waiting.
-
-    The threads of an ordinary executor are joined before the interpreter's exit, however long a disk takes.
-    """
-
-    def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
-        future: Future[Any] = Future()
-        try:
-            future.set_result(fn(*args, **kwargs))
-        except BaseException as error:
-            future.set_exception(error)
-        return future
 
 
 def _write_at(fd: int, offset: int, data: memoryview) -> None:

@@ -7,8 +7,9 @@ what happens to slow ones is `flights`' business; here is what becomes of the by
 
 from __future__ import annotations
 
+import asyncio
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from time import perf_counter, thread_time
 
@@ -24,8 +25,12 @@ from bentosync.transfer.flights import Enough, Flight, Flights, Gap
 from bentosync.transfer.hedge import Patience
 from bentosync.transfer.meter import Meter
 from bentosync.transfer.plateau import Plateau
-from bentosync.transfer.pool import BufferPool
+from bentosync.transfer.pool import shared_pool
+from bentosync.transfer.room import shared_streams
 from bentosync.wire.landing import Landing
+
+_FIRST_BYTES = 32 << 20
+"""Two rounds of single blocks over sixteen streams."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -217,6 +222,7 @@ async def download(
     tally: Tally,
     patience: Patience | None = None,
     controller: Callable[[int, int], Plateau] = plateau.chosen,
+    in_order: bool = False,
 ) -> None:
     """Fetch every missing block of `targets`, largest files first.
 
@@ -230,6 +236,8 @@ async def download(
         tally: Counts, and hears of every proven unit once.
         patience: When a stream counts as slow, if not by the defaults.
         controller: Makes what decides how many streams there are, from the most there may be and the unit in bytes.
+        in_order: Somebody waits for the first bytes of the first target, then for the next: begin there, with small
+            requests, so that the first bytes do not share the line with megabytes of later ones.
 
     Raises:
         IntegrityError: A unit kept arriving wrong.
@@ -237,19 +245,20 @@ async def download(
         OSError: The disk refused.
     """
     unit = unit_bytes(strong)
-    pool = BufferPool(memory_bytes)
+    pool, streams = shared_pool(memory_bytes), shared_streams(jobs)
+    now = asyncio.get_running_loop().time
 
     async def fetch(flight: Flight[Target]) -> None:
-        async with pool.lease(unit) as memory:
+        async with pool.lease(unit) as memory, streams.held(1):
+            flight.began = now()  # what it waited for others is not its slowness
             await _receive(remote, flight, memory, strong, tally)
 
-    largest_first = sorted(targets, key=lambda target: -target.file.entry.size)
+    ordered = targets if in_order else sorted(targets, key=lambda target: -target.file.entry.size)
+    gaps = [
+        Gap(target, span.start, span.start + span.length) for target in ordered for span in target.file.missing(unit)
+    ]
     flights = Flights(
-        [
-            Gap(target, span.start, span.start + span.length)
-            for target in largest_first
-            for span in target.file.missing(unit)
-        ],
+        _small_first(gaps, unit) if in_order else gaps,
         fetch,
         name=lambda target: target.key,
         plateau=controller(min(jobs, pool.count(unit)), unit),
@@ -259,6 +268,20 @@ async def download(
         patience=patience or Patience(),
     )
     await flights.run()
+
+
+def _small_first(gaps: Sequence[Gap[Target]], unit: int) -> Iterator[Gap[Target]]:
+    """The same gaps, what comes first in single units."""
+    left = _FIRST_BYTES
+    for gap in gaps:
+        start = gap.start
+        while left > 0 and start < gap.end:
+            stop = min(start + unit, gap.end)
+            yield Gap(gap.file, start, stop)
+            left -= stop - start
+            start = stop
+        if start < gap.end:
+            yield Gap(gap.file, start, gap.end)
 
 
 async def _receive(remote: Remote, flight: Flight[Target], memory: memoryview, strong: bool, tally: Tally) -> None:

@@ -15,5 +15,6 @@ from bentosync.loader.device.dtypes import cast as cast
 from bentosync.loader.device.dtypes import check_dtypes as check_dtypes
 from bentosync.loader.device.dtypes import parse_dtype as parse_dtype
 from bentosync.loader.device.framework import Tensor as Tensor
+from bentosync.loader.device.host import anonymous as anonymous
 from bentosync.loader.device.host import pageable as pageable
 from bentosync.loader.device.mapping import mapped as mapped

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import mmap
 
+import numpy as np
+
 from bentosync.loader.device.dtypes import DTYPES, torch_shape
 from bentosync.loader.device.framework import Tensor, torch
 
@@ -18,7 +20,8 @@ def mapped(memory: mmap.mmap, offset: int, size: int, dtype: str, shape: tuple[i
     if not size:
         return torch.empty(shape, dtype=kind)
     if offset % kind.itemsize:
-        flat = torch.frombuffer(memory, dtype=torch.uint8, count=size, offset=offset).clone().view(kind)
+        # numpy, because torch's clone starts a team of OpenMP threads, for whom a forked child waits for ever.
+        flat = torch.from_numpy(np.frombuffer(memory, np.uint8, size, offset).copy()).view(kind)
     else:
         flat = torch.frombuffer(memory, dtype=kind, count=size // kind.itemsize, offset=offset)
     return flat.view(*shape) if shape else flat.view(())  # a shape in one piece takes torch three times as long

@@ -18,7 +18,7 @@ from bentosync.remote.retrying import Clock, RetryingRemote, RetryPolicy
 from bentosync.remote.tracing import TracingRemote
 from bentosync.settings import NativeMode, RemoteSettings, TransferSettings, aws
 from bentosync.wire.exchange import Wire
-from bentosync.wire.rate import Limiter
+from bentosync.wire.rate import shared_limiter
 
 SCHEMES = ("file", "s3")
 
@@ -55,7 +55,7 @@ def open_remote(
     """
     match urlsplit(remote.url).scheme:
         case "file":
-            limiter = Limiter(transfer.limit_bytes_per_second)
+            limiter = shared_limiter(transfer.limit_bytes_per_second)
             inner: Remote = DirectoryRemote(folder_of(remote.url), native=native, limiter=limiter)
         case "s3":
             inner = _bucket(remote, transfer, observer, cache_dir, native)

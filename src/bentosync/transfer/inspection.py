@@ -23,7 +23,8 @@ from bentosync.transfer import engine, parts, plateau
 from bentosync.transfer.meter import Meter
 from bentosync.transfer.pace import Pace
 from bentosync.transfer.parts import Slice
-from bentosync.transfer.pool import BufferPool
+from bentosync.transfer.pool import shared_pool
+from bentosync.transfer.room import shared_streams
 from bentosync.transfer.sink import MemorySink
 
 _TRIES = 3
@@ -80,7 +81,7 @@ class Inspection:
     ) -> None:
         self._remote = remote
         self._jobs = jobs
-        self._pool = BufferPool(memory_bytes)
+        self._pool = shared_pool(memory_bytes)
         self._strong = strong
         self._meter = meter
         self._on_read = on_read
@@ -94,7 +95,8 @@ class Inspection:
         """
         found: list[Damage] = []
         step = parts.PART_BYTES_MIN
-        self._pace = Pace(plateau.chosen(min(self._jobs, self._pool.count(step)), step), self._meter, total_bytes=0)
+        level = plateau.chosen(min(self._jobs, self._pool.count(step)), step)
+        self._pace = Pace(level, self._meter, total_bytes=0, streams=shared_streams(self._jobs))
 
         async def stands(task: Task) -> None:
             wrong = await self._stat(task)

@@ -16,6 +16,7 @@ from typing import TypeVar
 from bentosync.transfer import engine
 from bentosync.transfer.meter import Meter
 from bentosync.transfer.plateau import Plateau
+from bentosync.transfer.room import Room
 from bentosync.transfer.window import Seen
 
 T = TypeVar("T")
@@ -29,10 +30,14 @@ _TWICE_SHARE_MAX = 0.05
 
 
 class Pace:
-    """One per operation. Calls go through `send`, inside `running`."""
+    """One per operation. Calls go through `send`, inside `running`.
 
-    def __init__(self, plateau: Plateau, meter: Meter, *, total_bytes: int) -> None:
+    `streams` has room for as many calls as there may be at once, those of other operations included.
+    """
+
+    def __init__(self, plateau: Plateau, meter: Meter, *, total_bytes: int, streams: Room | None = None) -> None:
         self._plateau = plateau
+        self._streams = streams
         self._meter = meter
         self._twice_bytes = int(total_bytes * _TWICE_SHARE_MAX)
         self._sending = 0
@@ -51,13 +56,19 @@ class Pace:
     async def send(self, size: int, call: Callable[[], Awaitable[T]]) -> T:
         """Run `call`, which moves `size` bytes and may be repeated, when it is its turn."""
         await self._enter()
+        try:
+            async with contextlib.nullcontext() if self._streams is None else self._streams.held(1):
+                return await self._timed(size, call)
+        finally:
+            self._leave()
+
+    async def _timed(self, size: int, call: Callable[[], Awaitable[T]]) -> T:
         began = self._now()
         try:
             self._meter.requests += 1
             done = await self._in_time(size, call)
         finally:
             self._meter.busy_seconds += self._now() - began
-            self._leave()
         self._moved += size
         self._done_since += 1
         self._seconds.append(self._now() - began)

@@ -1,35 +1,39 @@
 """Buffers that are used again and again: memory is bounded, and a warm buffer costs no page faults.
 
-One pool holds the buffers of a whole operation, whatever their sizes, so that its bound is the operation's. Buffers
-that nobody has are kept for the next of their size; if another size needs the room they go back to the system.
+One pool holds all buffers of the operations that share it, whatever their sizes, so that its bound is that of the
+process. Buffers that nobody has are kept for the next of their size; if another size needs the room they go back to the
+system, and so do all of them when the last operation has ended.
 """
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import mmap
-from collections import deque
+import threading
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from functools import cache
+
+from bentosync.commons import Commons
+from bentosync.transfer.room import Room
 
 _HUGE_BYTES = 2 << 20
 
 
 class BufferPool:
-    """At most `memory_bytes` of buffers; one at least, however large. Belongs to one event loop.
+    """At most `memory_bytes` of buffers; one at least, however large. Every method may be called from any thread.
 
     `held_bytes` is the memory of all buffers, leased or kept. A buffer is leased to one owner at a time. It goes back
-    when the lease ends, which by the wire's contract is after its last writer let go. Who waits is served in turn, so
-    that a large buffer is not overtaken for ever by small ones; an owner of one buffer must not wait for another.
+    when the lease ends, which by the wire's contract is after its last writer let go. An owner of one buffer must not
+    wait for another.
     """
 
     def __init__(self, memory_bytes: int) -> None:
         self._memory_bytes = memory_bytes
-        self._leased_bytes = 0  # those whose turn it is included
+        self._room = Room(memory_bytes)
+        self._lock = threading.Lock()  # guards everything below
         self.held_bytes = 0
         self._free: list[memoryview] = []
-        self._waiting: deque[tuple[int, asyncio.Future[None]]] = deque()
 
     def count(self, buffer_bytes: int) -> int:
         """How many buffers of that size can be out at once."""
@@ -46,45 +50,25 @@ class BufferPool:
 
     async def take(self, buffer_bytes: int) -> memoryview:
         """Like `lease`, for owners whose use does not nest; pair with `give`."""
-        if self._waiting or not self._fits(buffer_bytes):
-            turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-            entry = (buffer_bytes, turn)
-            self._waiting.append(entry)
-            try:
-                await turn
-            except asyncio.CancelledError:
-                if turn.done() and not turn.cancelled():
-                    self._leased_bytes -= buffer_bytes  # its turn came in the same moment
-                with contextlib.suppress(ValueError):
-                    self._waiting.remove(entry)
-                self._serve()
-                raise
-        else:
-            self._leased_bytes += buffer_bytes
-        return self._buffer(buffer_bytes)
+        await self._room.take(buffer_bytes)
+        try:
+            with self._lock:
+                return self._buffer(buffer_bytes)
+        except BaseException:
+            self._room.give(buffer_bytes)
+            raise
 
     def give(self, buffer: memoryview) -> None:
         """End a lease. The last buffer returned is the first to go out again: its pages are warm."""
-        self._leased_bytes -= len(buffer)
-        self._free.append(buffer)
-        self._serve()
-
-    def _fits(self, buffer_bytes: int) -> bool:
-        return self._leased_bytes == 0 or self._leased_bytes + buffer_bytes <= self._memory_bytes
-
-    def _serve(self) -> None:
-        """Whose turn it is gets the room at once; the buffer itself follows when it wakes."""
-        while self._waiting and self._fits(self._waiting[0][0]):
-            size, turn = self._waiting.popleft()
-            if not turn.done():
-                self._leased_bytes += size
-                turn.set_result(None)
+        with self._lock:
+            self._free.append(buffer)
+        self._room.give(len(buffer))
 
     def _buffer(self, size: int) -> memoryview:
         for index in range(len(self._free) - 1, -1, -1):
             if len(self._free[index]) == size:
                 return self._free.pop(index)
-        while self._free and self._leased_bytes + sum(map(len, self._free)) > self._memory_bytes:
+        while self._free and self._room.taken + sum(map(len, self._free)) > self._memory_bytes:
             self.held_bytes -= len(self._free.pop(0))
         self.held_bytes += size
         return memoryview(_pages(size))
@@ -101,3 +85,13 @@ def _pages(size: int) -> mmap.mmap:
         with contextlib.suppress(OSError):  # a kernel without them
             pages.madvise(mmap.MADV_HUGEPAGE)
     return pages
+
+
+@cache
+def _pools() -> Commons[int, BufferPool]:
+    return Commons(BufferPool)
+
+
+def shared_pool(memory_bytes: int) -> BufferPool:
+    """The pool of the process for that much memory: operations that were given this bound share it."""
+    return _pools().of(memory_bytes)

@@ -20,7 +20,8 @@ from bentosync.native.checksum import named as checksum_named
 from bentosync.remote.contract import IfAbsent, Part, Remote, Upload
 from bentosync.transfer import engine, parts, plateau
 from bentosync.transfer.pace import Pace
-from bentosync.transfer.pool import BufferPool
+from bentosync.transfer.pool import shared_pool
+from bentosync.transfer.room import shared_streams
 from bentosync.transfer.tally import Tally
 
 _FILES_AT_ONCE = 4
@@ -112,7 +113,7 @@ class Relay:
         self._source = source
         self._target = target
         self._jobs = jobs
-        self._pool = BufferPool(memory_bytes)
+        self._pool = shared_pool(memory_bytes)
         self._strong = strong
         self._exclusive = exclusive
         self._resumed = resumed
@@ -135,6 +136,7 @@ class Relay:
             plateau.chosen(min(self._jobs, self._pool.count(step)), step, level_start=_FILES_AT_ONCE),
             self._tally.meter,
             total_bytes=0,  # the source's stream cannot be asked twice into one buffer
+            streams=shared_streams(self._jobs),
         )
         async with self._pace.running():
             await engine.drain([lambda p=p: self._carry(p) for p in order], workers=_FILES_AT_ONCE)  # type: ignore[misc]

@@ -22,8 +22,9 @@ from bentosync.settings import NativeMode
 from bentosync.transfer import engine, parts, plateau, tiny
 from bentosync.transfer.pace import Pace
 from bentosync.transfer.packs import Pack
-from bentosync.transfer.pool import BufferPool
+from bentosync.transfer.pool import BufferPool, shared_pool
 from bentosync.transfer.reading import Reading, Source
+from bentosync.transfer.room import shared_streams
 from bentosync.transfer.tally import Tally
 
 _FILES_AT_ONCE = 4
@@ -62,7 +63,7 @@ class Uploader:
     ) -> None:
         self._remote = remote
         self._jobs = jobs
-        self._pool = BufferPool(memory_bytes)
+        self._pool = shared_pool(memory_bytes)
         self._uploads = uploads
         self._resumed = resumed
         self._exclusive = exclusive
@@ -91,6 +92,7 @@ class Uploader:
             plateau.chosen(level_max, step, level_start=_LEVEL_START),
             self._tally.meter,
             total_bytes=sum(source.file.size for source in large),
+            streams=shared_streams(self._jobs),
         )
         async with self._pace.running(), engine.group() as tasks:
             tasks.create_task(engine.drain(self._work(large), workers=_FILES_AT_ONCE))

@@ -23,7 +23,7 @@ from bentosync.wire.buffers import Buffers
 from bentosync.wire.client_faults import translated
 from bentosync.wire.exchange import Judge, Reply, Request, Sink
 from bentosync.wire.proxies import proxy_for
-from bentosync.wire.rate import Limiter
+from bentosync.wire.rate import shared_limiter
 from bentosync.wire.trust import trusted
 
 # S3 closes a connection that was idle for 5 s or more; ours go first.
@@ -54,7 +54,7 @@ class PooledWire:
     def __init__(self, transfer: TransferSettings, *, ca_bundle: str | None = None) -> None:
         self._transfer = transfer
         self._ca_bundle = ca_bundle
-        self._limiter = Limiter(transfer.limit_bytes_per_second)
+        self._limiter = shared_limiter(transfer.limit_bytes_per_second)
         self._session: aiohttp.ClientSession | None = None
 
     async def exchange(self, request: Request, *, body_bytes_max: int = 1 << 20) -> Reply:

@@ -71,6 +71,11 @@ class PartialFile:
         """Whether `block` is claimed."""
         return self._partial.claims(self._first_bit + block)
 
+    def holds(self, block: int) -> bool:
+        """Whether `block` is there and was proven since the partial was opened."""
+        bit = self._first_bit + block
+        return self._partial.claims(bit) and not self._partial.doubts(bit)
+
     def missing(self, unit_bytes: int) -> Iterator[Span]:
         """Maximal runs of missing blocks, widened to edges of `unit_bytes` (a multiple of a block)."""
         per_unit = unit_bytes // BLOCK_BYTES

@@ -48,7 +48,8 @@ class TransferSettings:
     """How bytes move.
 
     `jobs` is the most requests in flight; how many there are follows what the source gives. `memory_bytes` bounds all
-    buffers of an operation, `limit_bytes_per_second` what passes over the network; None is no limit.
+    buffers, `limit_bytes_per_second` what passes over the network; None is no limit. All three hold for the process:
+    operations at the same time that were given the same bound share it.
     """
 
     jobs: int = 64

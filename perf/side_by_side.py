@@ -99,7 +99,7 @@ class Ours:
     def moved(self, case: Case) -> Path:
         if case.way == "pull":
             return self.workspace.target / self.workspace.files.relative_to(self.workspace.publisher)
-        return next((self.workspace.kept / BUCKET / REMOTE_PREFIX / "files" / "m").iterdir())
+        return _folder_of_files(self.workspace.kept)
 
 
 @dataclass(frozen=True)
@@ -148,7 +148,7 @@ class Workspace:
     @property
     def prefix(self) -> str:
         """Where our push put the files that everybody pulls."""
-        folder = next((self.served / BUCKET / REMOTE_PREFIX / "files" / "m").iterdir())
+        folder = _folder_of_files(self.served)
         return f"{folder.relative_to(self.served / BUCKET).as_posix()}/"
 
     def fill(self, shape: model.Shape) -> None:
@@ -276,6 +276,12 @@ def rounds(
                 able.remove(arm)
             if result:
                 yield common | {"round": number, "arm": arm.name} | result
+
+
+def _folder_of_files(root: Path) -> Path:
+    """The plain files of the one version below `root`; packs lie beside them."""
+    folders = (root / BUCKET / REMOTE_PREFIX / "files" / "m").iterdir()
+    return next(folder for folder in folders if folder.suffix != ".packs")
 
 
 def _empty(folder: Path) -> None:

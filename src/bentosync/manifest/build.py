@@ -49,7 +49,7 @@ def compose(
     empty = _empty(directories, names)
     paths.check_all(names, empty)
     inline = rules.inlined((entry.path, entry.size) for entry in entries)
-    entries = [_with_inline(entry, read) if entry.path in inline else replace(entry, inline=None) for entry in entries]
+    entries = [_with_inline(entry, read) if entry.path in inline else _without_inline(entry) for entry in entries]
     for entry in entries:
         rules.check_file(entry)
     card = Card(
@@ -72,6 +72,10 @@ def _with_inline(entry: FileEntry, read: Callable[[str], bytes]) -> FileEntry:
     if len(data) != entry.size or digests.packed(data) != (entry.leaves, entry.blocks):
         raise Conflict(f"file {entry.path!a} changed while it was read", hint="try again when nothing writes to it")
     return replace(entry, inline=data)
+
+
+def _without_inline(entry: FileEntry) -> FileEntry:
+    return entry if entry.inline is None else replace(entry, inline=None)
 
 
 def _empty(directories: Iterable[str], files: Iterable[str]) -> list[str]:

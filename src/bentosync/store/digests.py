@@ -114,7 +114,7 @@ class Digests:
     def settled_stamps(self, root: Path, listing: Tree) -> dict[str, Stamp]:
         """The stamps of a tree's files that are old enough to be remembered."""
         now_ns = self._now_ns()
-        stamps = {file.path: Stamp.of(os.lstat(root / file.path)) for file in listing.files}
+        stamps = {file.path: Stamp.of(os.lstat(f"{root}/{file.path}")) for file in listing.files}
         return {path: stamp for path, stamp in stamps.items() if stamp.settled(now_ns)}
 
     def note(self, tag: Tag, fresh: Record) -> None:

@@ -34,10 +34,7 @@ class Modes:
 
     def apply(self, path: Path, mode: int) -> None:
         """Give `path`, whose mode is `mode`, the mode of a new file or folder."""
-        if stat.S_ISDIR(mode):
-            wanted = (0o777 & ~self.umask) | (stat.S_ISGID if self.group is not None else 0)
-        else:
-            wanted = (0o777 if mode & stat.S_IXUSR else 0o666) & ~self.umask
+        wanted = self._wanted(mode)
         status = path.lstat()
         if self.group is not None and status.st_gid != self.group:
             with contextlib.suppress(OSError):
@@ -46,6 +43,17 @@ class Modes:
         # Only where needed: what another member of the group began to pull is right already, and not ours to change.
         if stat.S_IMODE(status.st_mode) != wanted:
             os.chmod(path, wanted)
+
+
+    def fit(self, status: os.stat_result) -> bool:
+        """Whether a file or folder with this status has group and mode already."""
+        alike = self.group is None or status.st_gid == self.group
+        return alike and stat.S_IMODE(status.st_mode) == self._wanted(status.st_mode)
+
+    def _wanted(self, mode: int) -> int:
+        if stat.S_ISDIR(mode):
+            return (0o777 & ~self.umask) | (stat.S_ISGID if self.group is not None else 0)
+        return (0o777 if mode & stat.S_IXUSR else 0o666) & ~self.umask
 
 
 def current_umask() -> int:
@@ -89,16 +97,18 @@ class _Settling:
             with os.scandir(folder) as entries:
                 listed = list(entries)
             for entry in listed:
-                self._entry(Path(entry.path), through)
+                self._entry(entry.path, entry.stat(follow_symlinks=False), through)
             self._modes.apply(folder, folder.stat().st_mode)
         if self._outside:
             _logger.warning("%d links led out of the model's folder; what they name was copied into it", self._outside)
 
-    def _entry(self, path: Path, through: tuple[Path, ...]) -> None:
+    def _entry(self, name: str, status: os.stat_result, through: tuple[Path, ...]) -> None:
         self._entries += 1
         if self._entries > ENTRIES_MAX:
             raise InvalidModel(f"the model holds more than {ENTRIES_MAX} files and folders")
-        status = path.lstat()
+        if stat.S_ISREG(status.st_mode) and status.st_nlink == 1 and self._modes.fit(status):
+            return  # as nearly all are
+        path = Path(name)
         if stat.S_ISLNK(status.st_mode):
             self._follow(path, through)
         elif stat.S_ISDIR(status.st_mode):

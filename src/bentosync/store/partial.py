@@ -13,7 +13,7 @@ import errno
 import os
 import secrets
 import shutil
-from collections.abc import Callable, Iterator, Set
+from collections.abc import Callable, Iterator, Sequence, Set
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -26,6 +26,8 @@ from bentosync.store.tree import reflink
 
 _MAGIC = b"bsbmap1\n"
 _LEAF_BLOCKS = LEAF_BYTES // BLOCK_BYTES
+_FLAGS = os.O_CLOEXEC | os.O_NOFOLLOW
+_LATE_BYTES_MAX = 64 << 10
 _CLAIMED = "tree-"
 """What the names of finished trees start with that are about to be published."""
 
@@ -43,14 +45,33 @@ class PartialFile:
 
     def __init__(self, partial: Partial, entry: FileEntry, first_bit: int) -> None:
         self.entry = entry
-        self.path = partial.tree / entry.path
         self.blocks = -(-entry.size // BLOCK_BYTES)
-        self._partial = partial
-        self._first_bit = first_bit
+        self.partial = partial
+        self.first_bit = first_bit
+
+    @property
+    def path(self) -> Path:
+        """Where it lies until it is published."""
+        return self.partial.tree / self.entry.path
+
+    @property
+    def late(self) -> bool:
+        """Whether it is made when its bytes come: allocating a small file takes as long as writing it."""
+        return 0 < self.entry.size <= _LATE_BYTES_MAX
 
     def open(self) -> int:
         """A file descriptor to write blocks through; the caller closes it."""
-        return os.open(self.path, os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW)
+        return os.open(self.path, os.O_RDWR | (os.O_CREAT if self.late else 0) | _FLAGS, 0o666)
+
+    def write_whole(self, data: memoryview) -> None:
+        """Store all of a small file, proven; `Partial.note_whole` then says so. For any thread."""
+        fd = os.open(f"{self.partial.tree}/{self.entry.path}", os.O_WRONLY | os.O_CREAT | _FLAGS, 0o666)
+        try:
+            written = 0
+            while written < len(data):
+                written += os.pwrite(fd, data[written:], written)
+        finally:
+            os.close(fd)
 
     def write(self, fd: int, offset: int, data: memoryview) -> None:
         """Store proven bytes that start at a block edge and end at one (or at the end of the file)."""
@@ -61,23 +82,27 @@ class PartialFile:
 
     def vouch(self, offset: int, size: int) -> None:
         """Say that blocks that were claimed when the partial was opened have been read and proven since."""
-        self._partial.trust(self._first_bit + offset // BLOCK_BYTES, -(-size // BLOCK_BYTES))
+        self.partial.trust(self.first_bit + offset // BLOCK_BYTES, -(-size // BLOCK_BYTES))
 
     def note(self, offset: int, size: int) -> None:
         """Claim blocks that somebody else proved and wrote; edges as for `write`."""
-        self._partial.mark(self._first_bit + offset // BLOCK_BYTES, -(-size // BLOCK_BYTES))
+        self.partial.mark(self.first_bit + offset // BLOCK_BYTES, -(-size // BLOCK_BYTES))
 
     def has(self, block: int) -> bool:
         """Whether `block` is claimed."""
-        return self._partial.claims(self._first_bit + block)
+        return self.partial.claims(self.first_bit + block)
 
     def holds(self, block: int) -> bool:
         """Whether `block` is there and was proven since the partial was opened."""
-        bit = self._first_bit + block
-        return self._partial.claims(bit) and not self._partial.doubts(bit)
+        bit = self.first_bit + block
+        return self.partial.claims(bit) and not self.partial.doubts(bit)
 
     def missing(self, unit_bytes: int) -> Iterator[Span]:
         """Maximal runs of missing blocks, widened to edges of `unit_bytes` (a multiple of a block)."""
+        if self.blocks == 1:
+            if not self.has(0):
+                yield Span(0, self.entry.size)
+            return
         per_unit = unit_bytes // BLOCK_BYTES
         start: int | None = None
         for unit in range(-(-self.blocks // per_unit)):
@@ -129,8 +154,8 @@ class PartialFile:
         if any(self.has(block) for block in range(self.blocks)) or not reflink(source, fd):
             return False
         os.ftruncate(fd, self.entry.size)
-        self._partial.mark(self._first_bit, self.blocks)
-        self._partial.doubt(self._first_bit, self.blocks)
+        self.partial.mark(self.first_bit, self.blocks)
+        self.partial.doubt(self.first_bit, self.blocks)
         return True
 
     def _adopt_leaf(self, fd: int, source: int, leaf: int, buffer: memoryview, strong: bool) -> int:
@@ -157,7 +182,7 @@ class PartialFile:
     def _reprove_leaf(self, fd: int, leaf: int, buffer: memoryview, strong: bool) -> int:
         blocks = self._blocks_of(leaf)
         claimed = [block for block in blocks if self.has(block)]
-        if not any(self._partial.doubts(self._first_bit + block) for block in claimed):
+        if not any(self.partial.doubts(self.first_bit + block) for block in claimed):
             return sum(min(BLOCK_BYTES, self.entry.size - block * BLOCK_BYTES) for block in claimed)
         data = buffer[: os.preadv(fd, [buffer], leaf * LEAF_BYTES)]
         held = {block: self._block_of(data, block) for block in claimed}
@@ -166,8 +191,8 @@ class PartialFile:
             kept = []
         for block in claimed:
             if block not in kept:
-                self._partial.clear(self._first_bit + block)
-            self._partial.trust(self._first_bit + block, 1)
+                self.partial.clear(self.first_bit + block)
+            self.partial.trust(self.first_bit + block, 1)
         return sum(len(held[block]) for block in kept)
 
     @staticmethod
@@ -229,10 +254,11 @@ class Partial:
         self._tree_fd = os.open(self.tree, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         (self.root / "manifest.jsonl").write_bytes(document)
         self._remove_strangers()
-        for folder in {file.path.parent for file in self.files}:
-            folder.mkdir(parents=True, exist_ok=True)
+        for folder in {file.entry.path.rpartition("/")[0] for file in self.files}:
+            (self.tree / folder).mkdir(parents=True, exist_ok=True)
         for file in self.files:
-            _allocate(file.path, file.entry.size)
+            if not file.late:
+                _allocate(file.path, file.entry.size)
         self._bitmap_fd = os.open(self.root / "bitmap", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
         stored = os.pread(self._bitmap_fd, len(_MAGIC) + len(self._bits), 0)
         if stored[: len(_MAGIC)] == _MAGIC and len(stored) == len(_MAGIC) + len(self._bits):
@@ -296,6 +322,16 @@ class Partial:
         low, high = first >> 3, (first + count - 1) >> 3
         os.pwrite(self._bitmap_fd, self._bits[low : high + 1], len(_MAGIC) + low)
 
+    def note_whole(self, files: Sequence[PartialFile]) -> None:
+        """Claim files that were written whole, in memory and by one write on disk."""
+        for file in files:
+            for bit in range(file.first_bit, file.first_bit + file.blocks):
+                self._bits[bit >> 3] |= 1 << (bit & 7)
+            self.trust(file.first_bit, file.blocks)
+        low = min(file.first_bit for file in files) >> 3
+        high = max(file.first_bit + file.blocks for file in files) >> 3
+        os.pwrite(self._bitmap_fd, self._bits[low : high + 1], len(_MAGIC) + low)
+
     def doubts(self, bit: int) -> bool:
         """Whether a claim is older than this opening and nobody has proven it since."""
         return bool(self._doubted[bit >> 3] & (1 << (bit & 7)))
@@ -332,14 +368,19 @@ class Partial:
         for directory in self.manifest.directories if self.chosen is None else ():
             (self.tree / directory).mkdir(parents=True, exist_ok=True)
         for entry in self.entries:
-            path = self.tree / entry.path
-            if entry.inline is not None and not _holds(path, entry.inline):
-                path.parent.mkdir(parents=True, exist_ok=True)
-                path.write_bytes(entry.inline)
-            mode = path.stat().st_mode
+            if entry.inline is not None:
+                self._add(self.tree / entry.path, entry.inline)
+            path = f"{self.tree}/{entry.path}"  # a `Path` costs more than all else here
+            mode = os.stat(path).st_mode
             if bool(mode & 0o100) != entry.executable:
-                path.chmod(mode ^ 0o100)
+                os.chmod(path, mode ^ 0o100)
         return self._ours(self.tree) if self.chosen is not None else self._claim()
+
+    @staticmethod
+    def _add(path: Path, data: bytes) -> None:
+        if not _holds(path, data):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(data)
 
     def _claim(self) -> Path:
         claimed = self.root / f"{_CLAIMED}{secrets.token_hex(8)}"
@@ -390,10 +431,12 @@ def _parents(path: str) -> Iterator[str]:
 
 def missing_allocation(partial: Partial) -> int:
     """Bytes of disk that a pull into `partial` still has to allocate, for the check before byte one."""
+    if not partial.tree.exists():
+        return sum(entry.size for entry in partial.entries)
     needed = 0
     for entry in partial.entries:
         try:
-            allocated = (partial.tree / entry.path).stat().st_blocks * 512
+            allocated = os.stat(f"{partial.tree}/{entry.path}").st_blocks * 512
         except OSError:
             allocated = 0
         needed += max(0, entry.size - allocated)

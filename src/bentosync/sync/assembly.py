@@ -15,6 +15,7 @@ from pathlib import Path
 from bentosync.blocking import in_thread
 from bentosync.errors import BentoMLException, Conflict, IntegrityError, NoSpace, NotFound
 from bentosync.manifest.values import FileEntry
+from bentosync.remote import keys
 from bentosync.remote.contract import Remote
 from bentosync.settings import Settings
 from bentosync.store import tree
@@ -24,6 +25,8 @@ from bentosync.sync.resolve import Resolved, fetch
 from bentosync.sync.watch import Watch
 from bentosync.tag import Reference, Tag
 from bentosync.transfer import download
+from bentosync.transfer.packs import Pack, packs
+from bentosync.transfer.unpack import unpack, wanted
 
 _MIB = 1 << 20
 
@@ -93,6 +96,14 @@ class Assembly:
         self._watch.meter.limit_bytes_per_second = transfer.limit_bytes_per_second
         tally = download.Tally(proven, meter=self._watch.meter)
         self._watch.phase(str(self._found.tag), "transfer")
+        await unpack(
+            self._remote,
+            wanted(self._packs(), partial.files),
+            jobs=transfer.streams_max,
+            memory_bytes=transfer.memory_bytes,
+            strong=self._strong,
+            tally=tally,
+        )
         await download.download(
             self._remote,
             [download.Target(self._found.key(file.entry.path), file) for file in partial.files if file.blocks],
@@ -103,6 +114,12 @@ class Assembly:
             tally=tally,
         )
         return tally
+
+    def _packs(self) -> dict[str, Pack]:
+        """By their keys, the packs that the version's push may have left."""
+        tag, push_id = self._found.tag, self._found.envelope.push_id
+        found = packs((entry.path, entry.size) for entry in self._manifest.files)
+        return {keys.pack_key(tag, push_id, pack.number): pack for pack in found}
 
 
 def _plant(seed: Path, files: Sequence[PartialFile], *, strong: bool) -> None:

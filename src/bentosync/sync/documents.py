@@ -7,7 +7,7 @@ Format: docs/formats/remote-layout.md.
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, fields, replace
 from typing import Any
 
 from bentosync.errors import InvalidArgument, UnsafeInput
@@ -64,7 +64,8 @@ class PushRecord:
 
     def encode(self) -> bytes:
         """Canonical JSON, one line."""
-        return _encode({**asdict(self), "format": FORMAT})
+        own = {field.name: getattr(self, field.name) for field in fields(self)}  # `asdict` would copy every file's row
+        return _encode({**own, "format": FORMAT})
 
     def touch(self, *, owner: str, host: str, now: str) -> PushRecord:
         """The same push, claimed by `owner` at `now`."""

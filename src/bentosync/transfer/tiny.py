@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass
+from functools import partial
 
 from bentosync.blocking import in_thread
 from bentosync.errors import AuthError
@@ -84,7 +85,7 @@ class TinyFiles:
         Raises:
             IntegrityError: A file changed while it was read.
         """
-        work = (lambda batch=batch: self._send(batch, stored) for batch in batches)
+        work = (partial(self._send, batch, stored) for batch in batches)
         await engine.drain(work, workers=min(_BATCHES_AT_ONCE, self._jobs))
         return self._left
 

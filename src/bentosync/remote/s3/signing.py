@@ -48,6 +48,27 @@ class _DayKey:
         return f"_DayKey(day={self.day!r}, region={self.region!r})"
 
 
+@dataclass(frozen=True, slots=True, repr=False)
+class Alike:
+    """The parts of a signature that many requests share; see `Signer.alike`."""
+
+    sent: Mapping[str, str]
+    varying: str
+    head: str
+    middle: str
+    tail: str
+    text: str
+    key: bytes
+    authorization: str
+
+    def sign(self, path: str, value: str) -> dict[str, str]:
+        """The headers to send with the request for `path`, quoted as it will be sent."""
+        canonical = f"{self.head}{path}{self.middle}{value}{self.tail}"
+        text = f"{self.text}{hashlib.sha256(canonical.encode()).hexdigest()}"
+        signature = hmac.digest(self.key, text.encode(), "sha256").hex()
+        return {**self.sent, self.varying: value, "Authorization": f"{self.authorization}Signature={signature}"}
+
+
 class Signer:
     """Signs requests. Keeps the key of the day."""
 
@@ -104,6 +125,44 @@ class Signer:
             f"SignedHeaders={';'.join(names)}, Signature={signature}"
         )
         return sent
+
+    def alike(
+        self,
+        credentials: Credentials,
+        *,
+        method: str,
+        url: str,
+        headers: Mapping[str, str],
+        varying: str,
+        payload: str,
+        region: str,
+        now: datetime,
+    ) -> Alike:
+        """Signs many requests that differ in their path and in the value of the header `varying`; arguments as `sign`.
+
+        `url` is one of theirs, without a query. What they share is computed once.
+        """
+        moment = now.strftime("%Y%m%dT%H%M%SZ")
+        sent = {**headers, "x-amz-content-sha256": payload, "x-amz-date": moment}
+        if credentials.token:
+            sent["x-amz-security-token"] = credentials.token
+        parts = urlsplit(url)
+        signed = {name.lower(): " ".join(value.split()) for name, value in sent.items()}
+        signed["host"] = _host(parts.scheme, parts.netloc)
+        before = "".join(f"{name}:{signed[name]}\n" for name in sorted(signed) if name < varying)
+        after = "".join(f"{name}:{signed[name]}\n" for name in sorted(signed) if name > varying)
+        names = ";".join(sorted({*signed, varying}))
+        scope = f"{moment[:8]}/{region}/{_SERVICE}/aws4_request"
+        return Alike(
+            sent=sent,
+            varying=varying,
+            head=f"{method}\n",
+            middle=f"\n\n{before}{varying}:",
+            tail=f"\n{after}\n{names}\n{payload}",
+            text=f"AWS4-HMAC-SHA256\n{moment}\n{scope}\n",
+            key=self._key(credentials.secret_key, moment[:8], region),
+            authorization=f"AWS4-HMAC-SHA256 Credential={credentials.access_key}/{scope}, SignedHeaders={names}, ",
+        )
 
     def _key(self, secret_key: str, day: str, region: str) -> bytes:
         known = self._day_key

@@ -21,7 +21,7 @@ from bentosync.store.partial import PartialFile
 from bentosync.transfer import engine
 from bentosync.transfer.download import Tally
 from bentosync.transfer.packs import PACK_BYTES_MAX, Pack
-from bentosync.transfer.pool import BufferPool
+from bentosync.transfer.pool import BufferPool, shared_pool
 from bentosync.transfer.sink import MemorySink
 
 _PACKS_AT_ONCE = 8
@@ -63,7 +63,7 @@ async def unpack(
     Raises:
         OSError: The disk refused.
     """
-    pool = BufferPool(memory_bytes)
+    pool = shared_pool(memory_bytes)
     unpacker = _Unpacker(remote, pool, strong, tally)
     workers = min(jobs, _PACKS_AT_ONCE, pool.count(PACK_BYTES_MAX))
     await engine.drain((partial(unpacker.take, pack) for pack in wanted), workers=workers)

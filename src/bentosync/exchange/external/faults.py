@@ -41,6 +41,8 @@ def fault(error: Exception, at: Location) -> BentoMLException:
     status = _status(error)
     if _dropbox_absent(error):
         return NotFound(f"{at.shown}: there is no such file or folder")
+    if said.startswith("Forbidden"):
+        status = 403  # gcsfs says it in words only
     if status in (401, 403) or isinstance(error, PermissionError) or names.intersection(_REFUSED):
         return AuthError(f"{at.shown}: refused: {said}", hint=hint(at))
     if type(error).__module__ == "ftplib" and said.startswith(("430", "530", "532")):

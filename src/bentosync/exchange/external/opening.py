@@ -6,6 +6,7 @@ import contextlib
 import importlib
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from pathlib import Path
 from typing import Any, cast
 
 from bentosync import settings as configuration
@@ -22,6 +23,7 @@ from bentosync.settings import RemoteSettings, Settings
 
 _HEADERS = {"cache-control": "cache-control", "storage_class": "x-amz-storage-class"}
 _RATE_LIMITED_TRIES = 8
+_GOOGLE_METHODS = ("anon", "cache", "cloud", "google_default")
 
 
 @contextlib.contextmanager
@@ -125,7 +127,6 @@ def _dropbox(at: Location, settings: Settings, patience: Patience) -> Storage:
             oauth2_refresh_token=known.get("refresh_token"),
             app_key=known.get("app_key"),
             app_secret=known.get("app_secret"),
-            ca_certs=known.get("ca_certs"),
             max_retries_on_rate_limit=_RATE_LIMITED_TRIES,
             timeout=settings.transfer.stall_seconds,
         )
@@ -139,10 +140,20 @@ def _timeout(settings: Settings) -> Any:
 
 
 def _gcs(at: Location, options: dict[str, Any], settings: Settings) -> Any:
-    import gcsfs
+    # Not the class at the door of gcsfs, which asks by gRPC of what kind a bucket is, and waits a minute for the answer.
+    from gcsfs.core import GCSFileSystem
+    from google.oauth2.credentials import Credentials
 
-    return gcsfs.GCSFileSystem(
-        skip_instance_cache=True, use_listings_cache=False, session_kwargs={"timeout": _timeout(settings)}, **options
+    token = at.password or options.pop("token", None)
+    if token is not None and token not in _GOOGLE_METHODS and not Path(token).is_file():
+        # An access token. gcsfs would ask Google about it, in the query of a URL.
+        token = Credentials(token)
+    return GCSFileSystem(
+        skip_instance_cache=True,
+        use_listings_cache=False,
+        session_kwargs={"timeout": _timeout(settings)},
+        token=token,
+        **options,
     )
 
 
@@ -184,7 +195,7 @@ def _sftp(at: Location, options: dict[str, Any], settings: Settings) -> Any:
         dialects.host_of(at), port=dialects.port_of(at) or 22, username=at.user or (),
         connect_timeout=settings.transfer.connect_seconds, login_timeout=settings.transfer.stall_seconds,
         keepalive_interval=settings.transfer.stall_seconds / 3, keepalive_count_max=3,
-        skip_instance_cache=True, use_listings_cache=False, **options,
+        skip_instance_cache=True, **options,
     )  # fmt: skip
 
 

@@ -81,7 +81,7 @@ SCHEMES: Mapping[str, Scheme] = {
     "webdavs": Scheme("webdavs", "webdav", "webdav4", _WEBDAV_OPTIONS),
     "dropbox": Scheme(
         "dropbox", "dropbox", "dropbox",
-        {"access_token": "text", "refresh_token": "text", "app_key": "text", "app_secret": "text", "ca_certs": "text"},
+        {"access_token": "text", "refresh_token": "text", "app_key": "text", "app_secret": "text"},
     ),
     "hf": Scheme("hf", "hf", "huggingface_hub", {"token": "text"}, writable=False),
     "http": Scheme("http", "http", "fsspec", writable=False, folders=False),

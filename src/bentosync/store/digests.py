@@ -76,9 +76,10 @@ class Digests:
         with translated(f"reading {model.tag}"):
             manifest = proof.compose(root, model.info, directories, (entry for entry, _ in digested.values()))
         stamps = {path: stamp for path, (_, stamp) in digested.items() if stamp is not None}
-        known = self.record(model.tag)
-        origin = known.origin if known is not None and known.manifest == manifest else None
-        self.note(model.tag, Record(manifest, stamps, origin))
+        known = self.vouched(model.tag)
+        same = known if known is not None and known.digest == manifest.digest else None
+        if same is None or same.stamps != stamps:
+            self.note(model.tag, Record(manifest, stamps, same.origin if same else None))
         return manifest
 
     def adopt(self, tag: Tag, manifest: Manifest) -> None:

@@ -84,6 +84,7 @@ class Vouched:
     version: str
     digest: str
     stamps: Mapping[str, Stamp]
+    origin: Origin | None
     body: bytes = field(repr=False)
 
     @property
@@ -107,10 +108,10 @@ def vouched(data: bytes) -> Vouched | None:
     """The record without its manifest's contents; None if it is not whole or of another format."""
     line, _, body = data.partition(b"\n")
     try:
-        pin, stamps, _ = _head(line)
+        pin, stamps, origin = _head(line)
         card = json.loads(body.partition(b"\n")[0])
         digest = blake3.blake3(body).hexdigest()
-        return Vouched(card["name"], card["version"], digest, stamps, body) if pin == f"b3:{digest}" else None
+        return Vouched(card["name"], card["version"], digest, stamps, origin, body) if pin == f"b3:{digest}" else None
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
         return None
 

@@ -30,7 +30,7 @@ from bentosync.sync.resolve import Resolved
 from bentosync.sync.turn import turn
 from bentosync.sync.watch import Watch
 from bentosync.sync.writing import exclusive
-from bentosync.transfer import engine
+from bentosync.transfer import engine, plateau
 from bentosync.transfer.packs import packs
 from bentosync.transfer.reading import Known, Source
 from bentosync.transfer.tally import Tally
@@ -163,17 +163,11 @@ class _Push:
             exclusive=self._publication.exclusive,
             tally=tally,
             native=self._settings.native,
+            controller=plateau.controller(seeking=self._settings.transfer.seeking),
         )
+        root, folder = Path(self._model.path), keys.folder_prefix(self._tag, claimed.push_id)
         await uploader.send_all(
-            [
-                Source(
-                    Path(self._model.path),
-                    file,
-                    keys.file_key(self._tag, claimed.push_id, file.path),
-                    known.get(file.path),
-                )
-                for file in tree.files
-            ],
+            [Source(root, file, folder + file.path, known.get(file.path)) for file in tree.files],
             {keys.pack_key(self._tag, claimed.push_id, pack.number): pack for pack in packs(sizes.items())},
         )
         return tally

@@ -64,7 +64,8 @@ def parse(data: bytes, host: str) -> Head:
     coding = headers.get("transfer-encoding")
     chunked = modern and coding is not None and coding.strip().lower() == "chunked"
     length = _length(lengths, host) if coding is None else None
-    tokens = [token.strip().lower() for token in headers.get("connection", "").split(",")]
+    connection = headers.get("connection")
+    tokens = [] if connection is None else [token.strip().lower() for token in connection.split(",")]
     # Both framings at once: somebody on the way may have meant the other one (RFC 9112, 6.3).
     keep = modern and "close" not in tokens and not (lengths and coding is not None)
     return Head(int(status_line[2]), headers, length, keep, chunked)

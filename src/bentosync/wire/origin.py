@@ -36,6 +36,7 @@ def request_head(request: Request, host: str, target: str, body_bytes: int = 0) 
     if body_bytes or request.method in _WITH_BODY:
         fields["Content-Length"] = str(body_bytes)
     lines = [f"{request.method} {target} HTTP/1.1", *(f"{name}: {value}" for name, value in fields.items())]
-    if any("\r" in line or "\n" in line for line in lines):
+    text = "\r\n".join(lines)
+    if text.count("\r") != len(lines) - 1 or text.count("\n") != len(lines) - 1:
         raise ValueError("a header holds a line break")
-    return ("\r\n".join(lines) + "\r\n\r\n").encode("latin-1")
+    return f"{text}\r\n\r\n".encode("latin-1")

@@ -8,7 +8,6 @@
 #include <unistd.h>
 
 #include <algorithm>
-#include <array>
 #include <cerrno>
 #include <system_error>
 #include <utility>
@@ -66,24 +65,30 @@ std::vector<std::uint64_t> Announcements::take() {
     return std::exchange(ended_, {});
 }
 
-Driver::Driver(std::shared_ptr<Announcements> announcements)
+Receiver::Receiver(unsigned threads)
     : process_(getpid()),
-      announcements_(std::move(announcements)),
+      announcements_(std::make_shared<Announcements>()),
       epoll_fd_(checked(epoll_create1(EPOLL_CLOEXEC))),
       wake_fd_(eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC)) {
     epoll_event event{EPOLLIN, {.u64 = wake_id}};
     epoll_ctl(epoll_fd_, EPOLL_CTL_ADD, checked(wake_fd_), &event);
-    thread_ = std::thread([this] {
-        block_signals();
-        run();
-    });
+    for (unsigned i = 0; i < std::max(1u, threads); ++i) {
+        threads_.emplace_back([this] {
+            block_signals();
+            run();
+        });
+    }
 }
 
-std::shared_ptr<Connection> Driver::adopt(std::uint64_t id, std::unique_ptr<Channel> channel) {
+std::shared_ptr<Connection> Receiver::adopt(int fd, std::shared_ptr<const Trust> trust, const std::string& host,
+                                            bool host_is_address) {
+    ::fcntl(fd, F_SETFL, ::fcntl(fd, F_GETFL) | O_NONBLOCK);
+    auto channel = std::make_unique<Channel>(fd, std::move(trust), host, host_is_address);
     const std::lock_guard lock(mutex_);
     if (stopping_) {
         throw Refused("the receiver was stopped");
     }
+    const std::uint64_t id = ++last_id_;
     auto connection = std::make_shared<Connection>(
         id, epoll_fd_, std::move(channel), [told = announcements_](std::uint64_t ended) { told->add(ended); });
     connections_.emplace(id, connection);
@@ -91,47 +96,45 @@ std::shared_ptr<Connection> Driver::adopt(std::uint64_t id, std::unique_ptr<Chan
     return connection;
 }
 
-std::size_t Driver::load() {
-    const std::lock_guard lock(mutex_);
-    return connections_.size();
-}
-
-std::shared_ptr<Connection> Driver::find(std::uint64_t id) {
+std::shared_ptr<Connection> Receiver::find(std::uint64_t id) {
     const std::lock_guard lock(mutex_);
     const auto found = connections_.find(id);
     return found == connections_.end() ? nullptr : found->second.lock();
 }
 
-void Driver::run() {
-    std::array<epoll_event, 64> events{};
+// One event at a time: what else is ready is for the others.
+void Receiver::run() {
+    epoll_event event{};
     while (!stopping_) {
-        const int count = epoll_wait(epoll_fd_, events.data(), static_cast<int>(events.size()), -1);
-        for (int i = 0; i < count && !stopping_; ++i) {
-            if (const auto connection = find(events[static_cast<std::size_t>(i)].data.u64)) {
-                connection->step();
-            }
+        if (epoll_wait(epoll_fd_, &event, 1, -1) != 1 || stopping_) {
+            continue;
+        }
+        if (const auto connection = find(event.data.u64)) {
+            connection->step();
         }
     }
 }
 
-void Driver::halt() {
+void Receiver::halt() {
     if (getpid() != process_) {
-        // Forked: there is no thread here to wait for, and a std::thread must not be destroyed unjoined.
-        [[maybe_unused]] auto* left_behind = new std::thread(std::move(thread_));
-        return;
-    }
-    if (!thread_.joinable()) {
+        // Forked: there are no threads here to wait for, and a std::thread must not be destroyed unjoined.
+        [[maybe_unused]] auto* left_behind = new std::vector<std::thread>(std::move(threads_));
         return;
     }
     {
         const std::lock_guard lock(mutex_);
         stopping_ = true;
     }
-    raise_flag(wake_fd_);
-    thread_.join();
+    if (wake_fd_ >= 0) {
+        raise_flag(wake_fd_);
+    }
+    for (auto& thread : threads_) {
+        thread.join();
+    }
+    threads_.clear();
 }
 
-void Driver::stop() {
+void Receiver::stop() {
     halt();
     if (getpid() != process_ || epoll_fd_ < 0) {
         return;
@@ -148,46 +151,8 @@ void Driver::stop() {
     }
     ::close(wake_fd_);
     ::close(epoll_fd_);
-    epoll_fd_ = -1;
-}
-
-Receiver::Receiver(unsigned threads) : process_(getpid()), announcements_(std::make_shared<Announcements>()) {
-    for (unsigned i = 0; i < std::max(1u, threads); ++i) {
-        drivers_.push_back(std::make_unique<Driver>(announcements_));
-    }
-}
-
-std::shared_ptr<Connection> Receiver::adopt(int fd, std::shared_ptr<const Trust> trust, const std::string& host,
-                                            bool host_is_address) {
-    ::fcntl(fd, F_SETFL, ::fcntl(fd, F_GETFL) | O_NONBLOCK);
-    auto channel = std::make_unique<Channel>(fd, std::move(trust), host, host_is_address);
-    if (stopped_) {
-        throw Refused("the receiver was stopped");
-    }
-    std::size_t best = 0;
-    for (std::size_t i = 1; i < drivers_.size(); ++i) {
-        if (drivers_[i]->load() < drivers_[best]->load()) {
-            best = i;
-        }
-    }
-    return drivers_[best]->adopt(++last_id_, std::move(channel));
-}
-
-void Receiver::halt() {
-    stopped_ = true;
-    for (const auto& driver : drivers_) {
-        driver->halt();
-    }
-}
-
-void Receiver::stop() {
-    stopped_ = true;
-    for (const auto& driver : drivers_) {
-        driver->stop();
-    }
-    if (getpid() == process_) {
-        announcements_->close();
-    }
+    epoll_fd_ = wake_fd_ = -1;
+    announcements_->close();
 }
 
 }  // namespace bentosync

@@ -29,11 +29,11 @@ FAST = TransferSettings(jobs=4, connect_seconds=1, stall_seconds=0.15)
 HEAD = b"HTTP/1.1 200 OK\r\nContent-Length: 100000000\r\n\r\n"
 
 
-def native(ca_bundle: Path | None = None, *, plain_too: bool = True) -> Wire:
+def native(ca_bundle: Path | None = None, *, threads: int | None = None) -> Wire:
     from bentosync.wire.native import NativeWire
 
     bundle = str(ca_bundle) if ca_bundle else None
-    return NativeWire(FAST, behind=PooledWire(FAST, ca_bundle=bundle), ca_bundle=bundle, plain_too=plain_too)
+    return NativeWire(FAST, behind=PooledWire(FAST, ca_bundle=bundle), ca_bundle=bundle, threads=threads)
 
 
 @contextlib.asynccontextmanager
@@ -94,13 +94,12 @@ async def test_a_server_that_speaks_no_tls_is_a_network_error(tmp_path: Path) ->
         await wire.aclose()
 
 
-async def test_http_is_left_to_the_client_behind_unless_it_is_asked_for() -> None:
+async def test_http_is_received_by_the_core_too() -> None:
     async with serve(lambda connection, received: connection.reply(b"plain")) as server:
-        wire = native(plain_too=False)
+        wire = native()
         assert await received(wire, server.url, 5) == b"plain"
         await wire.aclose()
-    assert "user-agent" in server.requests[0].headers
-    assert "accept" in server.requests[0].headers  # aiohttp sends it, we do not
+    assert "accept" not in server.requests[0].headers  # aiohttp sends it, we do not
 
 
 @pytest.mark.parametrize("sent", [b"", b"HTTP/1.1 200 OK\r\n", HEAD, HEAD + b"some"])
@@ -307,7 +306,7 @@ def run(script: str) -> subprocess.CompletedProcess[str]:
 
         def wire():
             transfer = TransferSettings()
-            return NativeWire(transfer, behind=PooledWire(transfer), plain_too=True)
+            return NativeWire(transfer, behind=PooledWire(transfer))
 
         threading.Thread(target=endless, daemon=True).start()
     """

@@ -35,7 +35,7 @@ def native(transfer: TransferSettings, *, ca_bundle: str | None = None) -> Wire:
     """Over the compiled core, with the full client behind it."""
     module = pytest.importorskip("bentosync.wire.native")
     behind = PooledWire(transfer, ca_bundle=ca_bundle)
-    wire: Wire = module.NativeWire(transfer, behind=behind, ca_bundle=ca_bundle, plain_too=True)
+    wire: Wire = module.NativeWire(transfer, behind=behind, ca_bundle=ca_bundle)
     return wire
 
 

@@ -35,33 +35,8 @@ private:
     std::vector<std::uint64_t> ended_;
 };
 
-// One thread and the connections it drives.
-class Driver {
-public:
-    explicit Driver(std::shared_ptr<Announcements> announcements);
-    ~Driver() { stop(); }
-    Driver(const Driver&) = delete;
-    Driver& operator=(const Driver&) = delete;
-
-    std::shared_ptr<Connection> adopt(std::uint64_t id, std::unique_ptr<Channel> channel);
-    std::size_t load();
-    void halt();  // end the thread; what it drives stays as it is, and no operation ends any more
-    void stop();  // and close all it drives
-
-private:
-    void run();
-    std::shared_ptr<Connection> find(std::uint64_t id);
-
-    const pid_t process_;
-    const std::shared_ptr<Announcements> announcements_;
-    int epoll_fd_;
-    int wake_fd_;
-    std::atomic<bool> stopping_{false};
-    std::mutex mutex_;
-    std::unordered_map<std::uint64_t, std::weak_ptr<Connection>> connections_;
-    std::thread thread_;
-};
-
+// All threads wait for the same sockets. Linux gives an event to the thread that came to wait last, so where the source
+// gives less than one thread can take the others sleep, and cost nothing; no connection is tied to any of them.
 class Receiver {
 public:
     explicit Receiver(unsigned threads);
@@ -84,11 +59,18 @@ public:
     void halt();
 
 private:
+    void run();
+    std::shared_ptr<Connection> find(std::uint64_t id);
+
     const pid_t process_;
     const std::shared_ptr<Announcements> announcements_;
-    std::vector<std::unique_ptr<Driver>> drivers_;
-    std::atomic<std::uint64_t> last_id_{0};
-    std::atomic<bool> stopped_{false};
+    int epoll_fd_;
+    int wake_fd_;
+    std::atomic<bool> stopping_{false};
+    std::mutex mutex_;  // guards the two below
+    std::unordered_map<std::uint64_t, std::weak_ptr<Connection>> connections_;
+    std::uint64_t last_id_ = 0;
+    std::vector<std::thread> threads_;
 };
 
 }  // namespace bentosync

@@ -1,10 +1,10 @@
-"""The wire over the compiled core: TLS and the socket belong to a thread that needs no GIL.
+"""The wire over the compiled core: TLS and the sockets belong to threads that need no GIL.
 
 As in `direct`, only a plain `receive` is taken over and everything else is left to the client behind it. Connecting is
-the same as there: names, addresses, deadlines and their errors; the socket is then handed to the core. What that buys,
-and for which URLs: docs/adr/0007 and 0012.
+the same as there: names, addresses, deadlines and their errors; the socket is then handed to the core. What that buys:
+docs/adr/0007, 0012 and 0018.
 
-The thread starts with the first connection, never by an import, and ends with `aclose`, or before the interpreter does.
+The threads start with the first connection, never by an import, and end with `aclose`, or before the interpreter does.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from bentosync import cpus
 from bentosync.native import _core
 from bentosync.settings import TransferSettings
 from bentosync.wire.connection import NotPlain, Unheard
@@ -29,6 +30,9 @@ from bentosync.wire.link import Endings, Link
 from bentosync.wire.origin import Origin, request_head, split
 from bentosync.wire.proxies import proxy_for
 from bentosync.wire.trust import trusted
+
+THREADS_MAX = 16
+"""Where a source has more to give than so many threads can take, there is no network that brings it."""
 
 _AES_128_GCM = re.compile(r"AES_?128_?.*GCM")
 
@@ -49,8 +53,7 @@ class NativeWire:
         transfer: Connect and stall times.
         behind: The client for everything else; closed together with this one.
         ca_bundle: A PEM file, or a folder of them, trusted instead of the system's authorities.
-        plain_too: Whether to take http as well as https.
-        threads: How many threads drive connections.
+        threads: How many threads drive connections; None: as many as there are CPUs, up to `THREADS_MAX`.
     """
 
     def __init__(
@@ -59,13 +62,11 @@ class NativeWire:
         *,
         behind: Wire,
         ca_bundle: str | None = None,
-        plain_too: bool = False,
-        threads: int = 1,
+        threads: int | None = None,
     ) -> None:
         self._transfer = transfer
         self._behind = behind
         self._ca_bundle = ca_bundle
-        self._plain_too = plain_too
         self._threads = threads
         self._engine: _Engine | None = None
         self._trust: _core.Trust | None = None
@@ -83,8 +84,7 @@ class NativeWire:
     async def receive(self, request: Request, *, judge: Judge, sink: Sink) -> Reply:
         """Send `request`, put the body the judge accepts into `sink`."""
         origin, host, target = split(request.url)
-        ours = origin.tls or self._plain_too
-        if not ours or origin in self._odd or request.body or proxy_for(request.url):
+        if origin in self._odd or request.body or proxy_for(request.url):
             return await self._behind.receive(request, judge=judge, sink=sink)
         head = request_head(request, host, target)
         stall_seconds = request.reply_seconds or self._transfer.stall_seconds
@@ -105,7 +105,7 @@ class NativeWire:
             return reply
 
     async def aclose(self) -> None:
-        """Close every connection, end the thread."""
+        """Close every connection, end the threads."""
         self._idle.clear()
         engine, self._engine = self._engine, None
         if engine is not None:
@@ -139,7 +139,7 @@ class NativeWire:
 
     def _started(self) -> _Engine:
         if self._engine is None:
-            receiver = _core.Receiver(self._threads)
+            receiver = _core.Receiver(self._threads or min(cpus.usable(), THREADS_MAX))
             # A finalizer also runs before the interpreter exits: OpenSSL cleans up after that, and must find no thread.
             self._engine = _Engine(receiver, Endings(receiver), weakref.finalize(self, receiver.halt))
         return self._engine

@@ -1,7 +1,8 @@
-"""The faults of a range, over TLS: by the compiled core and by the wire in Python, which must not differ."""
+"""The faults of a range, over http and TLS: by the compiled core and by the wire in Python, which must not differ."""
 
 from __future__ import annotations
 
+import itertools
 import ssl
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
@@ -37,7 +38,7 @@ from tests.servers.faulty.server import FaultyS3
 
 MIB = 1 << 20
 MODEL = r"model\.bin"
-WIRES: tuple[NativeMode, ...] = ("on", "off")
+LINES: tuple[tuple[str, NativeMode], ...] = tuple(itertools.product(("https", "http"), ("on", "off")))
 
 
 @dataclass(frozen=True)
@@ -58,15 +59,17 @@ def secure(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Secure]:
         yield Secure(server, folder / "ca.pem")
 
 
-@pytest.fixture(params=WIRES)
+@pytest.fixture(params=LINES, ids="-".join)
 def line(bench: Bench, secure: Secure, request: pytest.FixtureRequest) -> Iterator[Bench]:
-    """The bench, talking to its server over TLS; on both ways to receive."""
-    if request.param == "on" and receiving.openssl_version() is None:
+    """The bench and its server, over both protocols; on both ways to receive."""
+    scheme, bench.native = request.param
+    if bench.native == "on" and receiving.openssl_version() is None:
         pytest.skip("no compiled core, or no OpenSSL 3")
-    secure.server.bucket.become(bench.published)
-    bench.server, bench.ca_bundle, bench.native = secure.server, str(secure.authority), request.param
+    if scheme == "https":
+        bench.server, bench.ca_bundle = secure.server, str(secure.authority)
+    bench.server.bucket.become(bench.published)
     yield bench
-    secure.server.heal()
+    bench.server.heal()
 
 
 FAULTS: dict[str, Action] = {

@@ -27,7 +27,7 @@ WEATHERS: dict[str, dict[str, str]] = {
 
 def fixed(level: int) -> Setting:
     """So many requests in flight from start to end, whatever they bring."""
-    return Setting(str(level), {"jobs": level}, {"bentosync.transfer.plateau:FIXED": level})
+    return Setting(str(level), {"jobs": level, "seeking": False}, {})
 
 
 def main() -> None:

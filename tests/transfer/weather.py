@@ -261,8 +261,8 @@ class _Levels:
     def __init__(self) -> None:
         self.seen: list[tuple[float, int]] = []
 
-    def around(self, fixed: plateau.Plateau | None) -> Callable[[int, int], plateau.Plateau]:
-        def make(level_max: int, unit_bytes: int) -> plateau.Plateau:
+    def around(self, fixed: plateau.Plateau | None) -> plateau.Controller:
+        def make(level_max: int, unit_bytes: int, *, level_start: int = plateau.LEVEL_START) -> plateau.Plateau:
             inner = fixed or plateau.chosen(level_max, unit_bytes)
             tick = inner.tick
 

@@ -49,7 +49,8 @@ class TransferSettings:
 
     `jobs` is the most requests in flight; how many there are follows what the source gives. `memory_bytes` bounds all
     buffers, `limit_bytes_per_second` what passes over the network; None is no limit. All three hold for the process:
-    operations at the same time that were given the same bound share it.
+    operations at the same time that were given the same bound share it. Experiments switch `seeking` off: then there
+    are `jobs` requests in flight from start to end, whatever they bring.
     """
 
     jobs: int = 64
@@ -61,6 +62,7 @@ class TransferSettings:
     retry_base_seconds: float = 0.1
     retry_cap_seconds: float = 20.0
     range_bytes: int = 32 << 20
+    seeking: bool = True
 
     @property
     def streams_max(self) -> int:

@@ -24,7 +24,7 @@ from bentosync.store.store import Store
 from bentosync.sync.resolve import Resolved, fetch
 from bentosync.sync.watch import Watch
 from bentosync.tag import Reference, Tag
-from bentosync.transfer import download
+from bentosync.transfer import download, plateau
 from bentosync.transfer.packs import Pack, packs
 from bentosync.transfer.unpack import unpack, wanted
 
@@ -110,6 +110,7 @@ class Assembly:
             jobs=transfer.streams_max,
             memory_bytes=transfer.memory_bytes,
             range_bytes=transfer.range_bytes,
+            controller=plateau.controller(seeking=transfer.seeking),
             strong=self._strong,
             tally=tally,
         )

@@ -24,7 +24,7 @@ from bentosync.transfer import plateau
 from bentosync.transfer.flights import Enough, Flight, Flights, Gap
 from bentosync.transfer.hedge import Patience
 from bentosync.transfer.meter import Meter
-from bentosync.transfer.plateau import Plateau
+from bentosync.transfer.plateau import Controller
 from bentosync.transfer.pool import shared_pool
 from bentosync.transfer.room import shared_streams
 from bentosync.wire.landing import Landing
@@ -221,7 +221,7 @@ async def download(
     strong: bool,
     tally: Tally,
     patience: Patience | None = None,
-    controller: Callable[[int, int], Plateau] = plateau.chosen,
+    controller: Controller = plateau.chosen,
     in_order: bool = False,
 ) -> None:
     """Fetch every missing block of `targets`, largest files first.
@@ -235,7 +235,7 @@ async def download(
         strong: Prove BLAKE3 as well as XXH3.
         tally: Counts, and hears of every proven unit once.
         patience: When a stream counts as slow, if not by the defaults.
-        controller: Makes what decides how many streams there are, from the most there may be and the unit in bytes.
+        controller: Makes what decides how many streams there are.
         in_order: Somebody waits for the first bytes of the first target, then for the next: begin there, with small
             requests, so that the first bytes do not share the line with megabytes of later ones.
 

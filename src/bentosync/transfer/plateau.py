@@ -20,13 +20,10 @@ catches the last bursts of the old level says anything you like.
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Literal
+from typing import Literal, Protocol
 
 from bentosync.manifest.values import LEAF_BYTES
 from bentosync.transfer.window import Seen, Window
-
-FIXED = 0
-"""Experiments set it to a level that is never left."""
 
 LEVEL_START = 4
 GAIN_MIN = 1.05
@@ -358,8 +355,24 @@ class Fixed(Plateau):
         return self.level
 
 
+class Controller(Protocol):
+    """Makes what decides how many streams there are, from the most there may be and how coarse bytes are counted."""
+
+    def __call__(self, level_max: int, unit_bytes: int, *, level_start: int = LEVEL_START) -> Plateau:
+        """The decision of one transfer."""
+        ...
+
+
 def chosen(level_max: int, unit_bytes: int, *, level_start: int = LEVEL_START) -> Plateau:
-    """The controller of a transfer."""
-    if FIXED:
-        return Fixed(min(FIXED, level_max))
+    """What finds out."""
     return Plateau(level_max, level_start=level_start, unit_bytes=unit_bytes)
+
+
+def fixed(level_max: int, unit_bytes: int, *, level_start: int = LEVEL_START) -> Plateau:
+    """What experiments compare it with: the most from start to end."""
+    return Fixed(level_max)
+
+
+def controller(*, seeking: bool) -> Controller:
+    """By `TransferSettings.seeking`."""
+    return chosen if seeking else fixed

@@ -31,8 +31,8 @@ class _Turn:
 class Room:
     """At most `size` is taken at a time; one wish at least, however large. Every method may be called from any thread.
 
-    Who has taken something must not wait for more of it; who needs two things takes them in the order in which everybody
-    does: first the buffer, then the stream.
+    Who has taken something must not wait for more of it; who needs two things takes them in the order in which all do:
+    first the buffer, then the stream.
     """
 
     def __init__(self, size: int) -> None:

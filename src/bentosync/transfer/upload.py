@@ -22,6 +22,7 @@ from bentosync.settings import NativeMode
 from bentosync.transfer import engine, parts, plateau, tiny
 from bentosync.transfer.pace import Pace
 from bentosync.transfer.packs import Pack
+from bentosync.transfer.plateau import Controller
 from bentosync.transfer.pool import BufferPool, shared_pool
 from bentosync.transfer.reading import Reading, Source
 from bentosync.transfer.room import shared_streams
@@ -47,6 +48,7 @@ class Uploader:
         resumed: Whether earlier tries may have stored whole files.
         exclusive: Whether the store honours conditions; then a file is created, never overwritten.
         native: Whether the compiled core may be used.
+        controller: Makes what decides how many requests there are.
     """
 
     def __init__(
@@ -60,8 +62,10 @@ class Uploader:
         exclusive: bool,
         tally: Tally,
         native: NativeMode = "auto",
+        controller: Controller = plateau.chosen,
     ) -> None:
         self._remote = remote
+        self._controller = controller
         self._jobs = jobs
         self._pool = shared_pool(memory_bytes)
         self._uploads = uploads
@@ -89,7 +93,7 @@ class Uploader:
         step = parts.PART_BYTES_MIN
         level_max = min(self._jobs, self._pool.count(step))
         self._pace = Pace(
-            plateau.chosen(level_max, step, level_start=_LEVEL_START),
+            self._controller(level_max, step, level_start=_LEVEL_START),
             self._tally.meter,
             total_bytes=sum(source.file.size for source in large),
             streams=shared_streams(self._jobs),

@@ -7,7 +7,6 @@ the bucket from their own thread whenever no call is under way.
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import ssl
 import threading
 from collections import Counter
@@ -27,6 +26,9 @@ from tests.servers.faulty.signature import Keys, refusal
 from tests.servers.raw import Connection
 
 BUCKET = "bench"
+
+_ROUNDS = 4
+_ROUND_SECONDS = 0.001
 
 
 class FaultyS3:
@@ -114,11 +116,16 @@ class FaultyS3:
         asyncio.run_coroutine_threadsafe(self._hang_up(), self._loop).result(timeout=10)
 
     async def _hang_up(self) -> None:
-        await asyncio.sleep(0.005)  # what was connected before is accepted now
-        while self._tasks:
-            for task in list(self._tasks):
-                task.cancel()
-            await asyncio.gather(*self._tasks, return_exceptions=True)
+        # What was connected before is accepted now, and what was closed is let go of: both take the loop a few rounds.
+        rounds = 0
+        while rounds < _ROUNDS:
+            rounds += 1
+            await asyncio.sleep(_ROUND_SECONDS)
+            if tasks := list(self._tasks):
+                for task in tasks:
+                    task.cancel()
+                await asyncio.gather(*tasks, return_exceptions=True)
+                rounds = 0
 
     async def _stop(self) -> None:
         self._server.close()
@@ -133,13 +140,18 @@ class FaultyS3:
             line = Connection(reader, writer)
             while not writer.is_closing():
                 await self._serve(line)
-        except (asyncio.IncompleteReadError, ConnectionError, asyncio.CancelledError):
+        except (asyncio.IncompleteReadError, ConnectionError):
             pass
+        except asyncio.CancelledError:
+            writer.transport.abort()
         finally:
-            self._tasks.discard(task)
             writer.close()
-            with contextlib.suppress(Exception):
+            try:
                 await writer.wait_closed()
+            except (OSError, asyncio.CancelledError):
+                writer.transport.abort()
+            finally:
+                self._tasks.discard(task)
 
     async def _serve(self, line: Connection) -> None:
         received = await line.request(body=False)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import bentosync
 
 project = "bentosync"
@@ -25,6 +27,8 @@ html_show_sourcelink = False
 autodoc_typehints = "signature"
 autodoc_member_order = "bysource"
 autodoc_preserve_defaults = True
+autodoc_type_aliases = {name: name for name in ("Observer", "Ref", "RowPlan", "Selector", "Strength", "Verify")}
+default_role = "literal"  # docstrings write `code` as Markdown does
 maximum_signature_line_length = 80
 python_use_unqualified_type_names = True
 napoleon_google_docstring = True
@@ -32,8 +36,19 @@ napoleon_numpy_docstring = False
 napoleon_use_rtype = False
 napoleon_preprocess_types = False
 
-# Without intersphinx nothing outside this site can be linked; nor are types of bentosync that have no page of their own.
+# Without intersphinx nothing outside this site can be linked.
 nitpicky = True
 nitpick_ignore_regex = [
     (r"py:(class|obj|data|exc)", r"(?!bentosync\.).*"),
 ]
+
+
+def setup(app: Any) -> None:
+    """Called by Sphinx."""
+    app.connect("autodoc-process-docstring", keep_colons, priority=100)
+
+
+def keep_colons(app: Any, what: str, name: str, thing: Any, options: Any, lines: list[str]) -> None:
+    """Napoleon would take what stands before the first colon of an attribute's text for its type."""
+    if what in ("attribute", "property") and lines and ":" in lines[0]:
+        lines[:0] = ["..", ""]  # a comment

@@ -100,10 +100,11 @@ def errors_page() -> Iterator[str]:
     """Every family of errors, the exit statuses, and how to use both."""
     yield from ("# Errors and exit statuses", "", MADE, "")
     yield from (
-        "Every error that is raised on purpose is a `bentosync.BentoMLException`; the classes are in `bentosync.errors`.",
-        "`error.message` says what happened to which object, `error.hint` what to do next, `error.code` is a word that",
-        "scripts may match. On the command line it is `error[CODE]: message` and `try: hint` on stderr, with `--json` one",
-        'line there: `{"v": 1, "event": "error", "code": …, "message": …, "try": […], "exit": …}`.',
+        "Every error that is raised on purpose is a `bentosync.BentoMLException`; the classes are in",
+        "`bentosync.errors`. `error.message` says what happened to which object, `error.hint` what to do next,",
+        "`error.code` is a word that scripts may match. On the command line it is `error[CODE]: message` and",
+        "`try: hint` on stderr, with `--json` one line there:",
+        '`{"v": 1, "event": "error", "code": …, "message": …, "try": […], "exit": …}`.',
         "",
         "| Code | Class | Is a | Exit status | Retried | Meaning |",
         "|---|---|---|---|---|---|",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from pathlib import Path
 
@@ -109,6 +110,13 @@ def test_what_is_not_run_has_a_language_that_is_text_or_a_reason(page: Path) -> 
         assert block.is_run or block.language not in RUN or block.what, where
         if page.parent.name not in ("reference", "formats", "adr"):
             assert block.language, f"{where}: a fence without a language could hide a command"
+
+
+@pytest.mark.parametrize("name", ["README.md", "CONTRIBUTING.md", "SECURITY.md", "perf/README.md"])
+def test_a_page_outside_the_site_links_to_what_is_there(name: str) -> None:
+    page = ROOT / name
+    targets = re.findall(r"\]\((?!https?:)([^)#]+)", page.read_text("utf-8"))
+    assert [target for target in targets if not (page.parent / target).exists()] == []
 
 
 def test_the_steps_of_a_pipeline_are_commands_that_are_run() -> None:

@@ -80,7 +80,7 @@ DISTANT: list[tuple[tuple[Any, str | None], tuple[str, str]]] = [
     ((("b/pre/x.zip", {"protocol": "s3"}), None), ("s3://b/pre/x.zip", "zip")),
     ((("b", {"protocol": "s3", "subpath": "pre/"}), None), ("s3://b/pre/m-v1.bentomodel", "bentomodel")),
     ((("b/pre", {"protocol": "s3", "subpath": "/x.tar"}), None), ("s3://b/pre/x.tar", "tar")),
-    ((("b", {"protocol": "s3", "user": "AK", "passwd": "s/k", "params": {"acl": "private"}, "subpath": "x.tar"}), None), (
+    ((("b/x.tar", {"protocol": "s3", "user": "AK", "passwd": "s/k", "params": {"acl": "private"}}), None), (
         "s3://AK:s%2Fk@b/x.tar?acl=private", "tar",
     )),
     ((("h:21", {"protocol": "ftp", "user": "me", "passwd": "p", "subpath": "a b"}), "zip"), (

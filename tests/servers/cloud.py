@@ -32,6 +32,7 @@ class Cloud:
     break_down_after: int | None = None
     stay_broken: bool = False
     dead: bool = False
+    broke: bool = False
     authority: Path | None = None
 
 
@@ -67,6 +68,7 @@ class Handler(BaseHTTPRequestHandler):
         return b"".join(pieces)
 
     def break_here(self) -> None:
+        self.cloud.broke = True
         self.cloud.dead = self.cloud.stay_broken
         self.close_connection = True
         raise ConnectionResetError

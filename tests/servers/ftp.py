@@ -5,37 +5,41 @@ from __future__ import annotations
 import contextlib
 import logging
 import threading
+import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from pyftpdlib.authorizers import DummyAuthorizer
-from pyftpdlib.handlers import FTPHandler
-from pyftpdlib.ioloop import IOLoop
-from pyftpdlib.servers import FTPServer
+with warnings.catch_warnings():
+    # It rests on asyncore, which Python 3.11 says goodbye to and a package brings back.
+    warnings.simplefilter("ignore", DeprecationWarning)
+    from pyftpdlib.authorizers import DummyAuthorizer
+    from pyftpdlib.handlers import FTPHandler
+    from pyftpdlib.ioloop import IOLoop
+    from pyftpdlib.servers import FTPServer
 
 
 @dataclass
 class Ftp:
-    """A running server; `die` ends it with every connection, wherever it is."""
+    """A running server. It breaks a transfer after `break_after` bytes; in an upload the session with it."""
 
     port: int
     root: Path
     server: FTPServer
     break_after: int | None = None
-
-    def die(self) -> None:
-        self.server.close_all()
+    broke: bool = False
 
 
 @contextlib.contextmanager
 def ftp(root: Path) -> Iterator[Ftp]:
-    """`me` with the password `hush` may do everything below `root`. Breaks a connection after `break_after` bytes."""
+    """`me` with the password `hush` may do everything below `root`."""
     logging.getLogger("pyftpdlib").setLevel(logging.CRITICAL)
     authorizer = DummyAuthorizer()
     authorizer.add_user("me", "hush", str(root), perm="elradfmwMT")
-    handler = type("Handler", (FTPHandler,), {"authorizer": authorizer, "auth_failed_timeout": 0})
-    handler.dtp_handler = type("Data", (handler.dtp_handler,), {"handle_read": _reading, "send": _sending})
+    handler = type(
+        "Handler", (FTPHandler,), {"authorizer": authorizer, "auth_failed_timeout": 0, "use_sendfile": False}
+    )
+    handler.dtp_handler = type("Data", (handler.dtp_handler,), {"handle_read_event": _reading, "send": _sending})
     loop = IOLoop()
     server = FTPServer(("127.0.0.1", 0), handler, ioloop=loop)
     running = Ftp(server.address[1], root, server)
@@ -65,7 +69,7 @@ def _counted(self: object, count: int) -> bool:
     running.break_after -= count
     if running.break_after > 0:
         return False
-    running.break_after = None
+    running.break_after, running.broke = None, True
     return True
 
 

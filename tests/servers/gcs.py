@@ -49,10 +49,10 @@ class _Google(Handler):
             self._continue(query["upload_id"])
         elif query["uploadType"] == "resumable":
             name = json.loads(self.body())["name"]
-            identity = f"{bucket}/{name}#{secrets.token_hex(8)}"
+            identity = f"{bucket}/{name}".encode().hex() + f"-{secrets.token_hex(8)}"
             self.cloud.sessions[identity] = bytearray()
             base = f"http://127.0.0.1:{self.cloud.port}{urlsplit(self.path).path}"
-            self.reply_json({}, Location=f"{base}?uploadType=resumable&upload_id={identity.replace('#', '%23')}")
+            self.reply_json({}, Location=f"{base}?uploadType=resumable&upload_id={identity}")
         else:
             head, _, rest = self.body().partition(b"\n--==0==\n")
             name = json.loads(head.partition(b"\n\n")[2])["name"]
@@ -97,7 +97,7 @@ class _Google(Handler):
             self.reply(308, Range=f"bytes=0-{len(session) - 1}")
             return
         assert int(described[3]) == len(session)
-        name = identity.partition("#")[0]
+        name = bytes.fromhex(identity.partition("-")[0]).decode()
         self.cloud.files[name] = bytes(self.cloud.sessions.pop(identity))
         self.reply_json(self._resource(name))
 

@@ -12,6 +12,12 @@ import asyncssh
 
 
 class _Login(asyncssh.SSHServer):
+    def __init__(self, connections: list[asyncssh.SSHServerConnection]) -> None:
+        self._connections = connections
+
+    def connection_made(self, conn: asyncssh.SSHServerConnection) -> None:
+        self._connections.append(conn)
+
     def password_auth_supported(self) -> bool:
         return True
 
@@ -23,11 +29,12 @@ class _Login(asyncssh.SSHServer):
 def sftp(root: Path, known_hosts: Path) -> Iterator[int]:
     """The port; `me` with the password `hush` may do everything below `root`. Its key is written to `known_hosts`."""
     loop = asyncio.new_event_loop()
+    connections: list[asyncssh.SSHServerConnection] = []
     key = asyncssh.generate_private_key("ssh-ed25519")
 
     async def start() -> asyncssh.SSHAcceptor:
         return await asyncssh.create_server(
-            _Login, "127.0.0.1", 0, server_host_keys=[key],
+            lambda: _Login(connections), "127.0.0.1", 0, server_host_keys=[key],
             sftp_factory=lambda channel: asyncssh.SFTPServer(channel, chroot=str(root).encode()),
         )  # fmt: skip
 
@@ -39,9 +46,10 @@ def sftp(root: Path, known_hosts: Path) -> Iterator[int]:
 
     async def stop() -> None:
         server.close()
-        for task in asyncio.all_tasks() - {asyncio.current_task()}:
-            task.cancel()
-        await asyncio.sleep(0)
+        for connection in connections:
+            connection.abort()
+            await connection.wait_closed()
+        await server.wait_closed()
 
     try:
         yield port

@@ -111,6 +111,10 @@ class Sftp(Dialect):
         """POSIX's rename, where the server has it."""
         fs.mv(old, new)
 
+    def close(self, fs: Any) -> None:
+        """As the garbage collector would, but now."""
+        fs._finalize(fs.loop, fs._pool, fs._stack)
+
 
 class WebDav(Dialect):
     """WebDAV. What is written goes through a pipe, because the library wants to read it from a file."""

@@ -8,9 +8,8 @@ from typing import Any
 import pytest
 import torch
 
-from bentosync.errors import Conflict, IntegrityError, InvalidArgument, NotFound
+from bentosync.errors import Conflict, IntegrityError, NotFound
 from bentosync.events import Progress, Started
-from bentosync.loader.load import open_tensors
 from bentosync.store.store import Store
 from tests.loader.distant import MIB, WEIGHT_BYTES, WEIGHTS, Distance, bytes_of, true_bytes, wrong
 from tests.loader.fake import FakeDevice
@@ -48,16 +47,16 @@ def test_without_a_cache_nothing_is_written(distance: Distance) -> None:
     assert not distance.home.exists()
 
 
-def test_an_exact_version_costs_one_exchange_before_its_bytes_and_a_name_two(distance: Distance) -> None:
-    distance.load(cache="none")
-    assert [call.key.rpartition("/")[2] for call in distance.server.calls[:1]] == ["v1.jsonl"]
-    assert distance.asked("v1.jsonl") == 1
-    assert distance.asked("latest") == 0
-    distance.server.forget()
-    distance.load("m", cache="none")
-    assert [call.key.rpartition("/")[2] for call in distance.server.calls[:2]] == ["latest", "v1.jsonl"]
-    assert distance.asked("files/") == len(distance.server.calls) - 2
-    assert set(distance.server.requests) == {"GetObject"}
+@pytest.mark.parametrize("cache", ["none", "tee"])
+def test_an_exact_version_costs_one_exchange_before_its_bytes_and_a_name_two(distance: Distance, cache: str) -> None:
+    for ref, before in (("m:v1", ["v1.jsonl"]), ("m", ["latest", "v1.jsonl"])):
+        distance.server.forget()
+        with distance.stream(ref, cache=cache) as stream:
+            assert next(stream)[0] == "odd"
+        keys = [call.key for call in distance.server.calls]
+        assert [key.rpartition("/")[2] for key in keys[: len(before)]] == before
+        assert all("/files/" in key for key in keys[len(before) :])
+        assert set(distance.server.requests) == {"GetObject"}
 
 
 def test_the_first_tensors_are_there_while_the_last_ones_are_not(distance: Distance) -> None:
@@ -144,16 +143,12 @@ def test_what_no_remote_has_is_not_found_and_leaves_no_thread(distance: Distance
     assert threading.active_count() == threads
 
 
-def test_opening_by_name_needs_the_store(distance: Distance) -> None:
-    with pytest.raises(InvalidArgument, match="open_tensors"):
-        open_tensors("m:v1", settings=distance.settings(), cache="none")
-    with open_tensors("m:v1", settings=distance.settings()) as file:
-        assert bytes_of(file.get_tensor("last")) == true_bytes("last")
-
-
-def test_the_observer_hears_of_the_start_and_of_every_byte_in_the_callers_thread(distance: Distance) -> None:
+@pytest.mark.parametrize("cache", ["none", "tee"])
+def test_the_observer_hears_of_the_start_and_of_every_byte_in_the_callers_thread(
+    distance: Distance, cache: str
+) -> None:
     seen: list[Any] = []
-    distance.load(cache="none", on_event=lambda event: seen.append((threading.current_thread(), event)))
+    distance.load(cache=cache, on_event=lambda event: seen.append((threading.current_thread(), event)))
     assert {thread for thread, _ in seen} == {threading.current_thread()}
     started = next(event for _, event in seen if isinstance(event, Started))
     progress = [event for _, event in seen if isinstance(event, Progress)]
@@ -161,8 +156,9 @@ def test_the_observer_hears_of_the_start_and_of_every_byte_in_the_callers_thread
     assert progress[-1].done_bytes == progress[-1].total_bytes >= WEIGHT_BYTES
 
 
-def test_the_timeline_is_in_order(distance: Distance) -> None:
-    timeline = distance.load(cache="none").report.timeline
+@pytest.mark.parametrize("cache", ["none", "tee"])
+def test_the_timeline_is_in_order(distance: Distance, cache: str) -> None:
+    timeline = distance.load(cache=cache).report.timeline
     assert timeline is not None
     stages = [timeline.resolved, timeline.planned, timeline.first_byte, timeline.first_tensor, timeline.last_tensor]
     assert stages == sorted(stages) and stages[0] > 0

@@ -27,7 +27,7 @@ from typing import Literal
 
 from bentosync.errors import LocalIOError, NetworkError, UnsafeInput
 from bentosync.events import Event, Observer, Progress, Retried, ignore
-from bentosync.formats.safetensors import INDEX_BYTES_MAX, Header
+from bentosync.formats.safetensors import INDEX_BYTES_MAX, Header, parse_header
 from bentosync.loader.arrival import Arrival
 from bentosync.loader.cache import Cache
 from bentosync.loader.device import Backend, parse_device, why_no_cuda
@@ -59,6 +59,9 @@ from bentosync.transfer.meter import Meter
 
 _AMPLE = 2
 """Memory for so many times the weights is enough: once for the tensors, once for the pages of what is written."""
+
+_SETTLE_SECONDS = 1.0
+"""For how long a load of an open version waits until what the last one fetched is written."""
 
 
 class Mailbox:
@@ -108,6 +111,8 @@ class Distant:
     shelf: Shelf | None = None
     following: Following | None = None
     tee: Tee | None = None
+    lasting: bool = False
+    tee_again: Callable[[], Tee | None] | None = None
     arrival: Arrival | None = None
     cache: Cache = field(default_factory=lambda: Cache("none", "none"))
     mapped: Literal[False] = False
@@ -115,7 +120,33 @@ class Distant:
     @property
     def whole(self) -> bool:
         """Whether every tensor is asked for."""
-        return self.options.tensors is None and not self.options.plan
+        return self.options.tensors is None and not self.options.plan and not self.lasting
+
+    def begin(self) -> None:
+        """A load begins. Of a version that stays open there are many, and each keeps what it fetches if it may."""
+        if not self.lasting:
+            return
+        self.fetcher.resume()
+        if self.tee is not None:
+            self.tee.cache.wait(_SETTLE_SECONDS)
+            self.tee = None
+        if self.shelf is not None:
+            self.shelf.refresh()
+        if self.tee_again is not None:
+            self.tee = self.tee_again()
+
+    def metadata(self) -> dict[str, str]:
+        """What the headers carry under `__metadata__`, which the manifest does not: fetched and proven."""
+        return self.fetcher.call(self._metadata)
+
+    async def _metadata(self, remote: Remote) -> dict[str, str]:
+        found: dict[str, str] = {}
+        for entry, header in zip(self.version.entries, self.version.headers, strict=True):
+            data = entry.inline
+            if data is None:
+                data = await _read(remote, self.found.key(entry.path), entry, self.strength, header.data_offset)
+            found |= parse_header(data, entry.size).metadata
+        return found
 
     def finish(self) -> None:
         """Everything asked for is loaded: the tee may go on to publish, and a follower sees how far the leader is."""
@@ -148,8 +179,12 @@ class Distant:
         self.close()  # an iterator that is dropped half-way keeps no thread and no lock
 
 
-def open_distant(ref: object, asked: Options, *, backend: Backend | None = None) -> Distant | None:
+def open_distant(
+    ref: object, asked: Options, *, backend: Backend | None = None, lasting: bool = False
+) -> Distant | None:
     """The version that `ref` names, open on its remote; None if it is to be opened in the store (see the table).
+
+    With `lasting` it is open for any number of loads of a few tensors each, as for `open_tensors`.
 
     Raises:
         NotFound: The remote has no such version.
@@ -164,7 +199,7 @@ def open_distant(ref: object, asked: Options, *, backend: Backend | None = None)
     fetcher = Fetcher(lambda: opened_remote(where.remote, where.settings, mailbox), mailbox.meter)
     opened: Distant | None = None
     try:
-        opened = _open(where, asked, backend, fetcher, mailbox, began)
+        opened = _open(where, asked, backend, fetcher, mailbox, began, lasting=lasting)
         return opened
     except NetworkError:
         if asked.refresh and where.reference.version is None and where.reference.alias is None:
@@ -177,7 +212,14 @@ def open_distant(ref: object, asked: Options, *, backend: Backend | None = None)
 
 
 def _open(
-    where: Elsewhere, asked: Options, backend: Backend | None, fetcher: Fetcher, mailbox: Mailbox, began: float
+    where: Elsewhere,
+    asked: Options,
+    backend: Backend | None,
+    fetcher: Fetcher,
+    mailbox: Mailbox,
+    began: float,
+    *,
+    lasting: bool,
 ) -> Distant | None:
     timeline = Timeline()
     strength: Strength = "strong" if asked.verify == "strong" or where.reference.pin is not None else "full"
@@ -191,9 +233,14 @@ def _open(
     version = weights_of(found.manifest, index)
     if version is None:
         return None
-    if asked.cache == "none":
+    if asked.cache == "none" and not lasting:
         return _streaming(where, asked, backend or chosen_backend(asked), version, found, strength, fetcher, mailbox,
                           timeline, began)  # fmt: skip
+    if lasting:
+        distant = _streaming(where, asked, backend or chosen_backend(asked), version, found, strength, fetcher,
+                             mailbox, timeline, began)  # fmt: skip
+        _stay(distant, store, where)
+        return distant
     memory = available_bytes()
     ample = memory is None or memory > _AMPLE * version.size
     whole = asked.staging == "auto" and asked.tensors is None and not asked.plan and _on_cpu(asked, backend)
@@ -305,19 +352,20 @@ async def _find(remote: Remote, where: Elsewhere, strength: Strength) -> tuple[R
     entry = index_of(found.manifest)
     index = None if entry is None else entry.inline
     if entry is not None and index is None:
-        index = await _read(remote, found.key(entry.path), entry, strength)
+        if entry.size > INDEX_BYTES_MAX:
+            raise UnsafeInput(f"safetensors index: {entry.size} bytes, over {INDEX_BYTES_MAX}")
+        index = await _read(remote, found.key(entry.path), entry, strength, entry.size)
     return found, await remote.place(), index
 
 
-async def _read(remote: Remote, key: str, entry: FileEntry, strength: Strength) -> bytes:
-    """A small file, proven."""
-    if entry.size > INDEX_BYTES_MAX:
-        raise UnsafeInput(f"safetensors index: {entry.size} bytes, over {INDEX_BYTES_MAX}")
-    data = bytearray(entry.size)
-    unit, memory = unit_bytes(strength), memoryview(data)
-    units = [memory[begin : begin + unit] for begin in range(0, entry.size, unit)]
-    await remote.read_range(key, 0, entry.size, Landing(Proof(entry, strength), 0, units, lambda count: None))
-    return bytes(data)
+async def _read(remote: Remote, key: str, entry: FileEntry, strength: Strength, size: int) -> bytes:
+    """At least the first `size` bytes of a file, proven: a whole number of units, or all of it."""
+    unit = unit_bytes(strength)
+    size = min(-(-size // unit) * unit, entry.size)
+    memory = memoryview(bytearray(size))
+    units = [memory[begin : begin + unit] for begin in range(0, size, unit)]
+    await remote.read_range(key, 0, size, Landing(Proof(entry, strength), 0, units, lambda count: None))
+    return bytes(memory)
 
 
 def _share(
@@ -339,18 +387,7 @@ def _share(
     def lead(turn: ExitStack) -> None:
         # Blocks of CPU memory lie where tensors want them, and not where sectors do.
         direct = not ample and distant.backend.name != "cpu"
-        target = Partial(store.layout.partial_dir(distant.found.manifest.digest), distant.found.manifest)
-        publish = _publisher(
-            distant.found, store, where, strong=distant.strength == "strong", published=_published(distant)
-        )
-        distant.tee = Tee(
-            target,
-            distant.found.document,
-            turn=turn,
-            direct=direct,
-            publish=partial(_over_again, where, publish),
-            check_space=lambda: require_space(store, target, distant.found.tag),
-        )
+        distant.tee = _tee(distant, store, where, turn, direct=direct)
         distant.cache = distant.tee.cache
 
     if turn is not None:
@@ -367,6 +404,35 @@ def _share(
     else:
         distant.cache = Cache("none", "none")
         distant.cache.reason = "another process is fetching this version"
+
+
+def _stay(distant: Distant, store: Store, where: Elsewhere) -> None:
+    """Be there for many loads of a few tensors. The version's lock is taken for each: between them others may pull."""
+    distant.lasting = True
+    distant.use_shelf(published=False)
+    if distant.options.cache == "none":
+        return
+
+    def tee() -> Tee | None:
+        turn, _ = _turn(store, distant.found)
+        return None if turn is None else _tee(distant, store, where, turn, direct=False)
+
+    distant.tee_again = tee
+
+
+def _tee(distant: Distant, store: Store, where: Elsewhere, turn: ExitStack, *, direct: bool) -> Tee:
+    target = Partial(store.layout.partial_dir(distant.found.manifest.digest), distant.found.manifest)
+    publish = _publisher(
+        distant.found, store, where, strong=distant.strength == "strong", published=_published(distant)
+    )
+    return Tee(
+        target,
+        distant.found.document,
+        turn=turn,
+        direct=direct,
+        publish=partial(_over_again, where, publish),
+        check_space=lambda: require_space(store, target, distant.found.tag),
+    )
 
 
 def _publisher(

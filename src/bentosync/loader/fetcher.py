@@ -46,7 +46,7 @@ class Fetcher:
         self._closing: asyncio.Event | None = None
         self._main: asyncio.Task[Any] | None = None
         self._pace: Pace | None = None
-        self._stopped = False
+        self._stopped = self._closed = False
         self._thread = threading.Thread(target=self._run, name="bentosync-network", daemon=True)
         self._thread.start()
 
@@ -109,13 +109,17 @@ class Fetcher:
         started.result()
 
     def stop(self) -> None:
-        """Cancel every call under way and refuse new ones. May be called again."""
+        """Cancel every call under way and refuse new ones, until `resume`. May be called again."""
         self._stopped = True
         self._soon(self._cancel)
 
+    def resume(self) -> None:
+        """Take calls again: those that were cancelled have been told so before any later one begins."""
+        self._stopped = self._closed
+
     def close(self) -> None:
-        """Stop, close the connections, end the thread. A second call does nothing."""
-        self._stopped = True
+        """Stop for good, close the connections, end the thread. A second call does nothing."""
+        self._stopped = self._closed = True
         self._soon(self._end)
         if threading.current_thread() is not self._thread:
             self._thread.join(_CLOSE_SECONDS)

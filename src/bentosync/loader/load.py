@@ -12,13 +12,12 @@ import time
 from os import PathLike
 from typing import Any, TypeAlias
 
-from bentosync.errors import InvalidArgument
 from bentosync.events import Observer, ignore
 from bentosync.loader.cache import Cache
 from bentosync.loader.distant import open_distant
 from bentosync.loader.opening import Opening, open_model
 from bentosync.loader.options import Options
-from bentosync.loader.resolve import elsewhere, resolve
+from bentosync.loader.resolve import resolve
 from bentosync.loader.selection import RowPlan, Selector, select
 from bentosync.loader.stream import LoadedTensors, TensorStream
 from bentosync.loader.tensor_file import TensorFile
@@ -128,14 +127,14 @@ def open_tensors(
     on_event: Observer | None = None,
     settings: Settings | None = None,
 ) -> TensorFile:
-    """The model as an object like `safetensors.safe_open` gives; arguments and errors as `load_to_device`."""
+    """The model as an object like `safetensors.safe_open` gives; arguments and errors as `load_to_device`.
+
+    Of a version that is only on a remote names, shapes and types come with its manifest; a tensor, or the rows of a
+    slice, fetches the blocks (1 MiB) it lies in. What was fetched is kept as a partial for a later load or pull;
+    `cache="none"` keeps nothing, `cache="first"` pulls the version before it is opened.
+    """
     asked = Options.of(locals())
-    if asked.cache == "none" and elsewhere(ref, asked.settings, remote=asked.remote, refresh=asked.refresh):
-        raise InvalidArgument(
-            f"{ref} is not in the store, and open_tensors reads from there",
-            hint='cache="none" is for load_to_device and iter_tensors',
-        )
-    opening = _opened(ref, asked)
+    opening = open_distant(ref, asked, lasting=True) or _opened(ref, asked)
     try:
         return TensorFile(opening)
     except BaseException:

@@ -37,9 +37,8 @@ def mapped_tensors(
         if memory is None:
             file = files[number]
             memory = mappings[number] = map_privately(file.fileno(), file.size, str(file.path))
-        tensor = device.mapped(memory, begin, end - begin, kind, shape)
+        tensor = device.mapped(memory, begin, end - begin, kind, shape, own=own)
         if own or begin % tensor.itemsize:
-            tensor = tensor.clone() if own else tensor
             copied_bytes += end - begin
         yield name, tensor if dtype is None else device.cast(tensor, dtype)
     now = time.perf_counter()

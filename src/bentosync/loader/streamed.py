@@ -46,6 +46,7 @@ def streamed_tensors(
 ) -> Generator[tuple[str, Tensor], None, Report]:
     """Tensors in file order, each when its bytes are on the device. Close the generator to stop early."""
     asked, backend = distant.options, distant.backend
+    distant.begin()
     sizes = shape(
         jobs=distant.settings.transfer.streams_max, unit=unit_bytes(distant.strength), to_device=backend.name != "cpu"
     )

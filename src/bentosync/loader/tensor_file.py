@@ -9,15 +9,19 @@ from typing import Any
 
 from bentosync.errors import InvalidArgument, NotFound
 from bentosync.loader.device import Tensor
+from bentosync.loader.distant import Distant
 from bentosync.loader.opening import Opening
 from bentosync.loader.selection import Wanted, narrow, select
 from bentosync.loader.stream import TensorStream
 
 
 class TensorFile:
-    """All tensors of a model, by name, over every file of it. Tensors outlive it; its other methods do not."""
+    """All tensors of a model, by name, over every file of it. Tensors outlive it; its other methods do not.
 
-    def __init__(self, opening: Opening) -> None:
+    Use it from one thread at a time.
+    """
+
+    def __init__(self, opening: Opening | Distant) -> None:
         self._opening = opening
         asked = opening.options
         self._wanted = {want.name: want for want in select(opening.checkpoint.headers, asked.tensors, asked.plan)}
@@ -29,6 +33,9 @@ class TensorFile:
 
     def metadata(self) -> dict[str, str]:
         """What the headers carry under `__metadata__`; of two files that disagree the later one wins."""
+        self._check_open()
+        if isinstance(self._opening, Distant):
+            return self._opening.metadata()
         return {key: value for header in self._opening.checkpoint.headers for key, value in header.metadata.items()}
 
     def get_tensor(self, name: str) -> Tensor:

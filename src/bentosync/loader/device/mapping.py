@@ -10,16 +10,18 @@ from bentosync.loader.device.dtypes import DTYPES, torch_shape
 from bentosync.loader.device.framework import Tensor, torch
 
 
-def mapped(memory: mmap.mmap, offset: int, size: int, dtype: str, shape: tuple[int, ...]) -> Tensor:
+def mapped(
+    memory: mmap.mmap, offset: int, size: int, dtype: str, shape: tuple[int, ...], *, own: bool = False
+) -> Tensor:
     """The tensor of safetensors type `dtype` at `offset` of a mapping, which it keeps alive.
 
     As with `safetensors.safe_open` its storage is its own bytes and not the whole file's: saving or sending it takes no
-    more than it is. One that is not aligned to its elements is a copy.
+    more than it is. One that is not aligned to its elements is a copy, with `own` each is.
     """
     kind, shape = DTYPES[dtype], torch_shape(dtype, shape)
     if not size:
         return torch.empty(shape, dtype=kind)
-    if offset % kind.itemsize:
+    if own or offset % kind.itemsize:
         # numpy, because torch's clone starts a team of OpenMP threads, for whom a forked child waits for ever.
         flat = torch.from_numpy(np.frombuffer(memory, np.uint8, size, offset).copy()).view(kind)
     else:

@@ -14,6 +14,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from perf import model, process, side_by_side
 from perf.null_server import BUCKET, serve
@@ -47,17 +48,26 @@ def transfer_seconds(
     workspace: side_by_side.Workspace, way: side_by_side.Way, setting: Setting, conditions: Mapping[str, str]
 ) -> tuple[float, float]:
     """Wall and CPU seconds of one push or pull with that setting."""
-    side_by_side.Ours(workspace).prepare(side_by_side.Case(way, False, False))
+    used, _ = transferred(workspace, way, setting, conditions)
+    return used.seconds, used.cpu_seconds
+
+
+def transferred(
+    workspace: side_by_side.Workspace, way: side_by_side.Way, setting: Setting, conditions: Mapping[str, str],
+    *, tls: bool = False, native: str = "auto",
+) -> tuple[process.Usage, Mapping[str, Any]]:  # fmt: skip
+    """What one push or pull with that setting took, and what the server did."""
+    side_by_side.Ours(workspace).prepare(side_by_side.Case(way, tls, False))
     home = workspace.target if way == "pull" else workspace.publisher
-    with serve(workspace.served if way == "pull" else None, conditions=conditions) as server:
+    with serve(workspace.served if way == "pull" else None, tls=tls, conditions=conditions) as server:
         environment = {
             "PATH": os.environ["PATH"], "HOME": str(workspace.root), **server.environment,
             "BENTOML_HOME": str(home), "BENTOSYNC_REMOTE": f"s3://{BUCKET}/{side_by_side.REMOTE_PREFIX}",
-            "BENTOSYNC_CACHE_DIR": str(workspace.cache),
+            "BENTOSYNC_CACHE_DIR": str(workspace.cache), "BENTOSYNC_NATIVE": native,
         }  # fmt: skip
         words = [sys.executable, "-c", _CHILD, way, json.dumps(setting.transfer), json.dumps(setting.constants)]
         used = process.run(words, environment, log=workspace.log)
-    return used.seconds, used.cpu_seconds
+    return used, server.report
 
 
 def sweep(

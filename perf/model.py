@@ -18,12 +18,16 @@ _UNITS = {"KiB": 10, "MiB": 20, "GiB": 30}
 
 @dataclass(frozen=True)
 class Shape:
-    """`size` bytes of tensors in `shards` files (none if 0), and `small` files of `small_bytes` each."""
+    """`size` bytes of tensors in `shards` files (none if 0), and `small` files of `small_bytes` each.
+
+    Those of a `hollow` one take a 256th of their size on the disk (`perf.hollow`).
+    """
 
     size: int
     shards: int
     small: int
     small_bytes: int = 4096
+    hollow: bool = False
 
     @property
     def payload_bytes(self) -> int:
@@ -43,6 +47,7 @@ def make(home: Path, shape: Shape) -> Path:
     """Write the model below `home`; its folder."""
     numbers = {"size": shape.size, "shards": shape.shards, "small": shape.small, "small-bytes": shape.small_bytes}
     options = [word for name, value in numbers.items() for word in (f"--{name}", str(value))]
+    options += ["--hollow"] if shape.hollow else []
     subprocess.run([sys.executable, "-m", "perf.model", str(home), *options], check=True, cwd=Path(__file__).parents[1])
     name, version = TAG.split(":")
     return home / "models" / name / version
@@ -53,6 +58,7 @@ def main() -> None:
 
     from bentosync.cli.synthetic import write_model
     from bentosync.store.store import Store
+    from perf import hollow
 
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("home", type=Path)
@@ -60,10 +66,13 @@ def main() -> None:
     parser.add_argument("--shards", type=int, default=2)
     parser.add_argument("--small", type=int, default=20)
     parser.add_argument("--small-bytes", type=int, default=4096)
+    parser.add_argument("--hollow", action="store_true")
     arguments = parser.parse_args()
     with Store(arguments.home).create(TAG) as model:
         folder = Path(model.path)
-        if arguments.shards:
+        if arguments.shards and arguments.hollow:
+            hollow.write(folder, size=arguments.size, shards=arguments.shards)
+        elif arguments.shards:
             write_model(folder, size_bytes=arguments.size, shards=arguments.shards)
         for number in range(arguments.small):
             path = folder / f"small-{number // 100:03d}" / f"{number:05d}.bin"

@@ -100,3 +100,35 @@ def test_one_bad_archive_does_not_stop_the_others(world: World, invoke: Invoke) 
     assert done.exit_code == 10
     assert done.stdout.startswith("Imported m:v1")
     assert "bad.tar: " in done.stderr
+
+
+def test_other_storage_by_url_with_the_right_exit_codes_and_no_password(world: World, invoke: Invoke) -> None:
+    from tests.servers.ftp import ftp
+
+    world.model()
+    root = world.base / "served"
+    root.mkdir()
+    with ftp(root) as server:
+        url = f"ftp://me:hush@127.0.0.1:{server.port}/out/"
+        done = invoke("export", "m", url)
+        assert done.exit_code == 0
+        assert f"Exported m:v1 to ftp://127.0.0.1:{server.port}/out/m-v1.bentomodel (" in done.stdout
+        assert invoke("models", "export", "m", f"{url}x.zip").stdout == (
+            f'Model(tag="m:v1") exported to ftp://127.0.0.1:{server.port}/out/x.zip.\n'
+        )
+        assert sorted(path.name for path in (root / "out").iterdir()) == ["m-v1.bentomodel", "x.zip"]
+        other = str(world.base / "other")
+        assert invoke("import", "--store", other, f"{url}x.zip").stdout.startswith("Imported m:v1 (")
+        skipped = invoke("models", "import", f"{url}m-v1.bentomodel", "--store", str(world.base / "third"))
+        assert skipped.stdout == 'Model(tag="m:v1") imported.\n'
+        for arguments, status, code in (
+            (("import", f"{url}nothing.tar"), 3, "NOT-FOUND"),
+            (("import", url.replace("hush", "swordfish")), 4, "AUTH"),
+            (("export", "m", url.replace("hush", "swordfish")), 4, "AUTH"),
+        ):
+            done = invoke("-vv", *arguments)
+            assert (done.exit_code, code in done.stderr) == (status, True)
+            assert "swordfish" not in done.output + done.stderr
+            assert "hush" not in done.output + done.stderr
+    gone = invoke("export", "m", url)
+    assert (gone.exit_code, "NETWORK" in gone.stderr) == (5, True)

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from bentosync import settings as configuration
-from bentosync.errors import InvalidArgument
+from bentosync.errors import InvalidArgument, Unsupported
 from bentosync.events import Observer, Warned, ignore
 from bentosync.exchange import place, proven
 from bentosync.exchange.external.contract import Sending, Storage
@@ -104,6 +104,8 @@ def _export_to(
 ) -> Exported:
     from bentosync.exchange.external.opening import opened
 
+    if not at.scheme.writable:
+        raise Unsupported(f"{at.shown}: {at.scheme.name}:// can only be read")
     with opened(at, settings, on_event) as storage:
         target, chosen = place.distant(at, model.tag, asked, lambda path: _is_folder(storage, path))
         _check_format(chosen, compress)

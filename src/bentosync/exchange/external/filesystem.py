@@ -15,7 +15,7 @@ from concurrent.futures import Future, ThreadPoolExecutor, wait
 from types import TracebackType
 from typing import Any, Protocol
 
-from bentosync.errors import BentoMLException, NetworkError, NotFound, Unsupported
+from bentosync.errors import BentoMLException, NetworkError, NotFound
 from bentosync.exchange.external import ahead, faults
 from bentosync.exchange.external.contract import Found
 from bentosync.exchange.external.location import Location
@@ -109,8 +109,6 @@ class FileSystemStorage:
     def create(self, path: str, bytes_max: int) -> FileSystemSending:
         """Under a name of its own, where a file appears as it is written."""
         del bytes_max
-        if not self._at.scheme.writable:
-            raise Unsupported(f"{self._at.shown}: {self._at.scheme.name}:// can only be read")
         return FileSystemSending(self._fs, self._dialect, self._at, path, self._full)
 
     def walk(self, path: str) -> Iterator[Found]:

@@ -59,8 +59,9 @@ def require(at: Location) -> None:
     if not at.scheme.module:
         return
     try:
-        for module in ("fsspec", at.scheme.module) if at.scheme.name != "dropbox" else (at.scheme.module,):
-            importlib.import_module(module)
+        importlib.import_module(at.scheme.module)
+        if at.scheme.name != "dropbox":
+            importlib.import_module("fsspec")
     except ImportError as error:
         missing = (error.name or at.scheme.module).partition(".")[0]
         raise MissingExtra(
@@ -140,7 +141,7 @@ def _timeout(settings: Settings) -> Any:
 
 
 def _gcs(at: Location, options: dict[str, Any], settings: Settings) -> Any:
-    # Not the class at the door of gcsfs, which asks by gRPC of what kind a bucket is, and waits a minute for the answer.
+    # Not the class at gcsfs's door: that one asks by gRPC what kind a bucket is, and may wait a minute for the answer.
     from gcsfs.core import GCSFileSystem
     from google.oauth2.credentials import Credentials
 

@@ -15,7 +15,7 @@ import pytest
 
 from bentosync.errors import BentoMLException, Conflict, IntegrityError, NotFound, UnsafeInput
 from bentosync.native import checksum as checksums
-from bentosync.remote.contract import IfAbsent, IfMatch, Located, Part, Remote, Upload
+from bentosync.remote.contract import Blob, IfAbsent, IfMatch, Located, Part, Remote, Upload
 
 MIB = 1 << 20
 PART = 5 * MIB
@@ -24,10 +24,14 @@ ODD_KEYS = ["a b", "a+b", "a%20b", "a#b", "a?b=c&d", "é", "日本", "a'b(c)!*~"
 
 @dataclass(frozen=True)
 class Place:
-    """Where the remote under test is. A store that is not strict accepts wrong checksums, and fails oddly."""
+    """Where the remote under test is. A store that is not strict accepts wrong checksums, and fails oddly.
+
+    `batches` says whether `write_all` has a short way there, which a wire for proxies has not.
+    """
 
     connect: Callable[[], Remote]
     strict: bool = True
+    batches: bool = True
 
     @contextlib.asynccontextmanager
     async def open(self) -> AsyncIterator[Remote]:
@@ -314,6 +318,35 @@ class RemoteConformance:
             winner = [number for number, result in enumerate(results) if isinstance(result, str)]
             assert len(winner) == 1
             assert (await remote.read("o", bytes_max=10)).data == b"%d" % winner[0]
+
+    async def test_of_many_small_objects_each_is_stored_or_said_not_to_be(self, place: Place) -> None:
+        """One key is taken, one is odd, one is empty; what is said to be stored is, and what was there stays."""
+        async with place.open() as remote:
+            await remote.write("n/7", b"taken")
+            contents = {f"n/{number}": pattern(number * 10, number) for number in range(20)} | {"n/a b+é": b"odd"}
+            blobs = [Blob(key, memoryview(data), digest(remote, data)) for key, data in contents.items()]
+            stored = await remote.write_all(blobs, condition=IfAbsent(), jobs=4)
+            for (key, data), done in zip(contents.items(), stored, strict=True):
+                assert done == (place.batches and key != "n/7")
+                if key == "n/7":
+                    data = b"taken"
+                elif not done:
+                    await remote.write(key, data, condition=IfAbsent(), checksum=digest(remote, data))
+                assert (await remote.read(key, bytes_max=1000)).data == data
+            again = [Blob(key, memoryview(b"new"), digest(remote, b"new")) for key in contents]
+            assert len(await remote.write_all(again, condition=IfAbsent(), jobs=4)) == len(again)
+            assert (await remote.read("n/3", bytes_max=1000)).data == contents["n/3"]
+            assert await remote.write_all([], jobs=4) == []
+
+    async def test_many_small_objects_without_condition_replace(self, place: Place) -> None:
+        async with place.open() as remote:
+            for data in (b"old", b"newer"):
+                blobs = [Blob(f"n/{number}", memoryview(data), digest(remote, data)) for number in range(5)]
+                for blob, done in zip(blobs, await remote.write_all(blobs, jobs=2), strict=True):
+                    assert done == place.batches
+                    if not done:
+                        await remote.write(blob.key, [blob.data], checksum=blob.checksum)
+                    assert (await remote.read(blob.key, bytes_max=10)).data == data
 
     async def test_damaged_writes_are_refused(self, place: Place) -> None:
         async with place.open() as remote:

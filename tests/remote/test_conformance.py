@@ -47,7 +47,7 @@ def place(request: pytest.FixtureRequest, tmp_path: Path) -> Place:
     url = f"s3://{server.bucket}/{secrets.token_hex(6)}"
     settings = RemoteSettings(url, endpoint_url=server.endpoint_url)
     connect = composed(settings, tmp_path) if decorated else lambda: bare_s3(settings)
-    return Place(connect, strict=kind == "seaweedfs")
+    return Place(connect, strict=kind == "seaweedfs", batches=bool(decorated))
 
 
 class TestRemotes(RemoteConformance):

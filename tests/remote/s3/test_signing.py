@@ -114,3 +114,21 @@ def test_the_signed_host_has_no_default_port(scheme: str, port: int) -> None:
     assert sign(f"{scheme}://host:{port}/k") == sign(f"{scheme}://host/k")
     assert sign(f"{scheme}://host:{port + 1}/k") != sign(f"{scheme}://host/k")
     assert urlsplit(f"{scheme}://host:{port}/k").port == port
+
+
+@given(keys=st.lists(TEXT, min_size=1, max_size=4), token=st.none() | st.just("to/ken+="))
+def test_many_requests_that_are_alike_are_signed_as_each_by_itself(keys: list[str], token: str | None) -> None:
+    credentials = Credentials("AKID", "sec/ret", token)
+    at = address.address("bucket", endpoint_url="http://s3.example:80", region="eu-west-3", addressing="path")
+    urls = [at.url(key, ()) for key in keys]
+    shared = {"if-none-match": "*", "x-amz-storage-class": "STANDARD_IA"}
+    alike = Signer().alike(
+        credentials, method="PUT", url=urls[0], headers=shared, varying="x-amz-checksum-crc64nvme",
+        payload=UNSIGNED_PAYLOAD, region="eu-west-3", now=NOW,
+    )  # fmt: skip
+    for number, url in enumerate(urls):
+        own = f"AAAA{number}="
+        assert alike.sign(urlsplit(url).path, own) == Signer().sign(
+            credentials, method="PUT", url=url, headers={**shared, "x-amz-checksum-crc64nvme": own},
+            payload=UNSIGNED_PAYLOAD, region="eu-west-3", now=NOW,
+        )  # fmt: skip

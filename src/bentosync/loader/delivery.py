@@ -1,4 +1,4 @@
-"""The caller's end of a pipeline: tensors as views of its blocks, and what is told about progress meanwhile."""
+"""The caller's end of a pipeline: tensors as views of its blocks, what is told about progress, and the report."""
 
 from __future__ import annotations
 
@@ -12,6 +12,9 @@ from bentosync.loader import device
 from bentosync.loader.device import Backend, Tensor
 from bentosync.loader.pipeline import Pipeline
 from bentosync.loader.plan import ReadPlan
+from bentosync.loader.report import Report, Route, Stages, Verified
+from bentosync.loader.selection import Wanted
+from bentosync.loader.staging import Ring
 
 
 def delivered(
@@ -34,6 +37,45 @@ def delivered(
         yield want.name, tensor
         del tensor  # a caller that drops it must be able to free its block
     return seconds
+
+
+def reported(
+    pipeline: Pipeline,
+    ring: Ring,
+    backend: Backend,
+    plan: ReadPlan,
+    wanted: Sequence[Wanted],
+    *,
+    label: str,
+    path: Route,
+    verified: Verified,
+    checked_bytes: int,
+    began: float,
+    opened: float,
+    hand_out: float,
+) -> Report:
+    """What a load through a pipeline has to say of itself, now that it is over.
+
+    `began` and `opened` are moments of `time.perf_counter`, `hand_out` is in seconds.
+    """
+    return Report(
+        label=label,
+        device=backend.name,
+        path=path,
+        files=len({want.file for want in wanted}),
+        tensors=len(wanted),
+        bytes=plan.payload_bytes,
+        read_bytes=plan.read_bytes,
+        overread_bytes=plan.overread_bytes,
+        checked_bytes=checked_bytes,
+        seconds=time.perf_counter() - began,
+        stages=pipeline.stages + Stages(open=opened - began, hand_out=hand_out),
+        readers=pipeline.readers,
+        ring_bytes=ring.size_bytes,
+        pinned_bytes=ring.pinned_bytes,
+        device_peak_bytes=backend.peak_bytes(),
+        verified=verified,
+    )
 
 
 def progress(observer: Observer, label: str, plan: ReadPlan, paths: Sequence[str]) -> Callable[[int], None]:

@@ -68,6 +68,8 @@ class Fetcher:
         except BaseException:
             future.cancel()  # Ctrl-C in the waiting thread; does nothing to a future that is done
             raise
+        finally:
+            del future  # a future that failed holds the error, whose traceback holds this frame
 
     def begin(self, work: Callable[[Remote], Coroutine[Any, Any, None]]) -> concurrent.futures.Future[None]:
         """Start `work` and do not wait for it; `stop` and `close` cancel it, perhaps before its first step.

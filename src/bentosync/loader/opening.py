@@ -17,7 +17,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
 
 from bentosync import cpus
 from bentosync.errors import IntegrityError, InvalidArgument
@@ -27,11 +26,10 @@ from bentosync.loader.device import Backend, backend_for, parse_device, why_no_c
 from bentosync.loader.filesystem import is_network
 from bentosync.loader.options import Options
 from bentosync.loader.proof import Proof, Strength
+from bentosync.loader.report import Verified
 from bentosync.loader.resolve import Resolved
 from bentosync.loader.sizing import Sizing, sizing
 from bentosync.loader.source import WeightFile
-
-Verified = Literal["off", "trusted", "full", "strong"]
 
 
 @dataclass(slots=True)

@@ -18,7 +18,6 @@ from __future__ import annotations
 
 import threading
 import time
-import traceback
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
@@ -27,6 +26,7 @@ from typing import Protocol
 
 from bentosync.errors import OutOfMemory
 from bentosync.loader.device import Backend, Block, Event
+from bentosync.loader.failure import let_go
 from bentosync.loader.plan import Placement, Read, ReadPlan
 from bentosync.loader.report import Stages
 from bentosync.loader.staging import Ring, Slot, Stopped
@@ -205,7 +205,7 @@ class Pipeline:
         except Stopped:
             return
         except BaseException as error:  # whatever it is, the caller's thread raises it
-            _let_go(error)
+            let_go(error)
             self._stop(error)
         finally:
             if slot is not None:
@@ -263,15 +263,3 @@ class Pipeline:
                 self._failure = failure
             self._changed.notify_all()
         self._ring.stop()
-
-
-def _let_go(error: BaseException) -> None:
-    """Drop what the frames of a failed read hold: whoever keeps the error would keep blocks of the device with it."""
-    todo: list[BaseException | None] = [error]
-    seen: set[int] = set()
-    while todo:
-        current = todo.pop()
-        if current is not None and id(current) not in seen:
-            seen.add(id(current))
-            traceback.clear_frames(current.__traceback__)
-            todo += [current.__cause__, current.__context__]

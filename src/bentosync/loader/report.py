@@ -12,6 +12,8 @@ Route = Literal["mapped", "page-cache", "direct", "mixed", "network", "network-m
 """`network-mapped`: pulled into the store, tensors mapped from there as their bytes came."""
 
 
+Verified = Literal["off", "trusted", "full", "strong"]
+
 _READING = {"direct": "the disk", "network": "the network", "network-mapped": "the network, or the store's disk"}
 
 
@@ -61,7 +63,7 @@ class Report:
     ring_bytes: int
     pinned_bytes: int
     device_peak_bytes: int
-    verified: Literal["off", "trusted", "full", "strong"]
+    verified: Verified
     checked_bytes: int = 0
     fetched_bytes: int = 0
     cache: Cache | None = None

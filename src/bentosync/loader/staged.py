@@ -5,13 +5,13 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Generator, Sequence
 
-from bentosync.loader.delivery import delivered, progress
+from bentosync.loader.delivery import delivered, progress, reported
 from bentosync.loader.device import Tensor
 from bentosync.loader.opening import Opening
 from bentosync.loader.pipeline import Pipeline
 from bentosync.loader.plan import Extent, ReadPlan, plan_reads
 from bentosync.loader.reading import FileReading
-from bentosync.loader.report import Report, Route, Stages
+from bentosync.loader.report import Report, Route
 from bentosync.loader.selection import Wanted
 from bentosync.loader.sizing import BLOCK_PER_TENSOR
 from bentosync.loader.source import WeightFile
@@ -50,23 +50,19 @@ def staged_tensors(
         backend.synchronize()
     finally:
         pipeline.close()
-    return Report(
+    return reported(
+        pipeline,
+        ring,
+        backend,
+        plan,
+        wanted,
         label=opening.label,
-        device=backend.name,
         path=route,
-        files=len({want.file for want in wanted}),
-        tensors=len(wanted),
-        bytes=plan.payload_bytes,
-        read_bytes=plan.read_bytes,
-        overread_bytes=plan.overread_bytes,
-        checked_bytes=sum(read.size for read in plan.reads if read.file in opening.proofs),
-        seconds=time.perf_counter() - began,
-        stages=pipeline.stages + Stages(open=opened - began, hand_out=hand_out),
-        readers=pipeline.readers,
-        ring_bytes=ring.size_bytes,
-        pinned_bytes=ring.pinned_bytes,
-        device_peak_bytes=backend.peak_bytes(),
         verified=opening.verified,
+        checked_bytes=sum(read.size for read in plan.reads if read.file in opening.proofs),
+        began=began,
+        opened=opened,
+        hand_out=hand_out,
     )
 
 

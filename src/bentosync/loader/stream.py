@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import traceback
 from collections.abc import Generator, Iterator
 from dataclasses import replace
 from types import TracebackType
@@ -11,6 +10,7 @@ from bentosync.events import Started
 from bentosync.loader.arriving import arriving_tensors
 from bentosync.loader.device import Tensor, check_dtypes
 from bentosync.loader.distant import Distant
+from bentosync.loader.failure import let_go
 from bentosync.loader.mapped import mapped_tensors
 from bentosync.loader.opening import Opening
 from bentosync.loader.report import Report
@@ -51,8 +51,7 @@ class TensorStream(Iterator[tuple[str, Tensor]]):
             raise StopIteration from None
         except BaseException as error:
             self.close()
-            # An exception that is being handled keeps its frames, and they would keep slots and blocks.
-            traceback.clear_frames(error.__traceback__)
+            let_go(error)
             raise
 
     def close(self) -> None:

@@ -8,17 +8,18 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Generator, Sequence
+from dataclasses import replace
 from functools import partial
 
 from bentosync.loader.courier import Courier
-from bentosync.loader.delivery import delivered, progress
+from bentosync.loader.delivery import delivered, progress, reported
 from bentosync.loader.device import Tensor
 from bentosync.loader.distant import Distant
 from bentosync.loader.pipeline import Pipeline
 from bentosync.loader.plan import Extent, ReadPlan, plan_reads
 from bentosync.loader.proof import unit_bytes
 from bentosync.loader.ramp import ramped
-from bentosync.loader.report import Report, Stages
+from bentosync.loader.report import Report
 from bentosync.loader.selection import Wanted
 from bentosync.loader.sizing import BLOCK_PER_TENSOR, Sizing
 from bentosync.loader.staging import RING_BYTES_MAX, Ring
@@ -89,27 +90,21 @@ def streamed_tensors(
             distant.following.stop()
         distant.fetcher.stop()
         pipeline.close()
-    return Report(
+    report = reported(
+        pipeline,
+        ring,
+        backend,
+        plan,
+        wanted,
         label=distant.label,
-        device=backend.name,
         path="network",
-        files=len({want.file for want in wanted}),
-        tensors=len(wanted),
-        bytes=plan.payload_bytes,
-        read_bytes=plan.read_bytes,
-        overread_bytes=plan.overread_bytes,
-        checked_bytes=plan.read_bytes,
-        seconds=time.perf_counter() - began,
-        stages=pipeline.stages + Stages(open=opened - began, hand_out=hand_out),
-        readers=pipeline.readers,
-        ring_bytes=ring.size_bytes,
-        pinned_bytes=ring.pinned_bytes,
-        device_peak_bytes=backend.peak_bytes(),
         verified=distant.strength,
-        fetched_bytes=courier.fetched_bytes,
-        cache=distant.cache,
-        timeline=timeline,
+        checked_bytes=plan.read_bytes,
+        began=began,
+        opened=opened,
+        hand_out=hand_out,
     )
+    return replace(report, fetched_bytes=courier.fetched_bytes, cache=distant.cache, timeline=timeline)
 
 
 def _progress(distant: Distant, plan: ReadPlan) -> Callable[[int], None]:

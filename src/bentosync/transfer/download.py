@@ -30,7 +30,8 @@ from bentosync.transfer.room import shared_streams
 from bentosync.wire.landing import Landing
 
 _FIRST_BYTES = 32 << 20
-"""Two rounds of single blocks over sixteen streams."""
+_EARLY_BYTES = 256 << 20
+"""Two rounds of single blocks over sixteen streams, then two of leaves."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -271,14 +272,15 @@ async def download(
 
 
 def _small_first(gaps: Sequence[Gap[Target]], unit: int) -> Iterator[Gap[Target]]:
-    """The same gaps, what comes first in single units."""
-    left = _FIRST_BYTES
+    """The same gaps, what comes first in pieces: the earlier, the smaller."""
+    position = 0
     for gap in gaps:
         start = gap.start
-        while left > 0 and start < gap.end:
-            stop = min(start + unit, gap.end)
+        while position < _EARLY_BYTES and start < gap.end:
+            step = unit if position < _FIRST_BYTES else LEAF_BYTES
+            stop = min(start - start % step + step, gap.end)
             yield Gap(gap.file, start, stop)
-            left -= stop - start
+            position += stop - start
             start = stop
         if start < gap.end:
             yield Gap(gap.file, start, gap.end)

@@ -62,9 +62,16 @@ def summarized(scene: Scene) -> None:
     scene.configure("prod", PROD)
 
 
+def exportable(scene: Scene) -> None:
+    """A model, and a bucket to put it into."""
+    scene.configure("prod", PROD)
+    scene.save("summarizer:v1")
+
+
 STAGES: dict[str, Callable[[Scene], None]] = {
     "docs/how-to/air-gapped.md": mirrored,
     "docs/how-to/bentocloud.md": saved,
+    "docs/how-to/import-export.md": exportable,
     "docs/how-to/permissions.md": prod,
     "docs/how-to/plain-files.md": mirrored,
     "docs/how-to/repair-and-clean-up.md": used,

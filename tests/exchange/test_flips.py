@@ -16,7 +16,7 @@ from bentosync.store.store import Store
 from tests.store.trees import listing, pattern, write
 
 FLIPS = 60
-FORMATS = ["tar", "zip", "xz", "gz"]
+FORMATS = ["tar", "zip", "xz", "gz", "zst"]
 
 
 @pytest.fixture

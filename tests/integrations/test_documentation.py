@@ -20,7 +20,6 @@ from typing import Any
 
 import pytest
 
-from bentosync.errors import Unsupported
 from tests import real_bentoml
 from tests.servers.s3 import S3Server
 
@@ -267,9 +266,22 @@ def test_the_python_functions(home: Path, pretrained: Path, tmp_path: Path, buck
     assert [str(model.tag) for model in bentosync.models.list()] == ["iris_clf:v1"]
 
 
-def test_other_storage_is_not_there_yet_and_says_so(home: Path) -> None:
-    with pytest.raises(Unsupported, match="a later release"):
-        python(IMPORT_FROM_BUCKET)
+@pytest.mark.usefixtures("bucket")
+def test_an_archive_comes_in_from_a_bucket_however_it_is_named(home: Path, seaweed: S3Server) -> None:
+    import bentosync
+
+    with bentosync.models.create("my_model:v1") as model:
+        Path(model.path_of("weights")).write_bytes(b"1")
+    to = {"protocol": "s3", "subpath": "folder/my_model", "user": seaweed.access_key, "passwd": seaweed.secret_key}
+    for path, more in (
+        (f"s3://{seaweed.bucket}/folder/my_model", {}),
+        (f"{seaweed.bucket}/folder/my_model", {"protocol": "s3"}),
+        (seaweed.bucket, to | {"params": {"acl": "public-read", "cache-control": "max-age=2592000,public"}}),
+    ):
+        assert "folder/my_model.bentomodel" in bentosync.models.export_model("my_model:latest", path, **more)
+    bentosync.models.delete("my_model")
+    python(IMPORT_FROM_BUCKET.replace("my_bucket", seaweed.bucket))
+    assert theirs(home) == [["my_model:v1", ["model.yaml", "weights"], {}]]
 
 
 @pytest.mark.long

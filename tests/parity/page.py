@@ -39,7 +39,6 @@ Exceptions may belong to more families than BentoML's, never to fewer: an `Inval
 
 | | comes with |
 |---|---|
-| `import_model` and `export_model` with `s3://`, `gs://`, `ftp://` and other URLs | a later release |
 | BentoCloud | a later release |
 
 ## What remains a race

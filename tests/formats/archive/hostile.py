@@ -7,7 +7,7 @@ import os
 import struct
 import zlib
 
-from bentosync.formats.archive import carried
+from bentosync.formats.archive import carried, zstd
 from tests.formats.archive.forging import (
     END,
     MODEL,
@@ -145,6 +145,12 @@ def tar_corpus() -> dict[str, tuple[bytes, str]]:
         "bomb gz": (gz(_zeros(80 << 20)), "expand"),
         "bomb xz": (xz(_zeros(80 << 20)), "expand"),
         "bomb bz2": (bz2.compress(_zeros(80 << 20), 1), "expand"),
+        "bomb zst": (_zst(_zeros(80 << 20)), "expand"),
+        "zst damaged": (_flipped(_zst(tar()), -3), "damaged"),
+        "zst then text": (_zst(tar()) + b"more and more", "damaged"),
+        "zst then a second tar": (_zst(tar()) + _zst(tar()), "follows"),
+        "zst cut": (_zst(tar())[:-9], "ends early"),
+        "zst that asks for 2 GiB of memory": (_zst(tar(member(b"w", os.urandom(1 << 20))), window_log=31), "damaged"),
         "bomb behind the end": (gz(tar(end=bytes(80 << 20))), "follows"),
         "gz damaged": (_flipped(gz(tar()), -6), "damaged"),
         "xz damaged": (_flipped(xz(tar()), 40), "damaged"),
@@ -314,3 +320,13 @@ def _descriptor(crc: int, packed: int, size: int) -> bytes:
     streamed = {"flags": 8}
     gap = b"PK\x07\x08" + struct.pack("<III", crc, packed, size)
     return zipped((b"a", b"xyz", streamed | {"crc": 0, "size": 0, "packed": 0}, streamed), gap=gap)
+
+
+def _zst(data: bytes, window_log: int | None = None) -> bytes:
+    found = zstd.library()
+    options = {found.CompressionParameter.checksum_flag: 1}
+    if window_log is None:
+        return bytes(found.compress(data, options=options))
+    # A streaming encoder does not know the size, so the frame asks for the whole window.
+    encoder = found.ZstdCompressor(options=options | {found.CompressionParameter.window_log: window_log})
+    return bytes(encoder.compress(data) + encoder.flush())

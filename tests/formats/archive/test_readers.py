@@ -17,7 +17,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bentosync.errors import UnsafeInput
-from bentosync.formats.archive import compressing, decompressing, kinds, tar_header, zip_records
+from bentosync.formats.archive import compressing, decompressing, kinds, tar_header, zip_records, zstd
 from bentosync.formats.archive.member import Limits, Member
 from bentosync.formats.archive.opening import open_reader, open_writer
 from bentosync.formats.archive.tar_header import Header
@@ -57,9 +57,9 @@ class Memory:
         self.data[offset : offset + len(data)] = data
 
 
-def written(container: kinds.Container, *, compress: bool, body: bytes | None = None) -> bytes:
+def written(container: kinds.Container, *, compress: bool, body: bytes | None = None, patching: bool = True) -> bytes:
     output = Memory()
-    with open_writer(output, container, compress=compress) as writer:
+    with open_writer(output, container, compress=compress, patching=patching) as writer:
         if body is not None:
             writer.manifest(body)
         for path in sorted(FILES):
@@ -93,6 +93,8 @@ CASES = [
     ("gz", False),
     ("gz", True),
     ("bz2", True),
+    ("zst", False),
+    ("zst", True),
     ("zip", False),
     ("zip", True),
 ]
@@ -106,7 +108,9 @@ def test_what_is_written_is_read(container: kinds.Container, compress: bool, bod
 
 @pytest.mark.parametrize(("container", "compress"), CASES)
 def test_python_reads_what_is_written_and_sees_no_manifest(container: kinds.Container, compress: bool) -> None:
-    data = io.BytesIO(written(container, compress=compress, body=b'{"a":1}\n' * 100_000))
+    packed = written(container, compress=compress, body=b'{"a":1}\n' * 100_000)
+    # Python's tarfile knows zst from 3.14 on.
+    data = io.BytesIO(zstd.library().decompress(packed) if container == "zst" else packed)
     if container == "zip":
         with zipfile.ZipFile(data) as archive:
             assert archive.testzip() is None
@@ -210,10 +214,10 @@ def test_limits_are_kept(container: kinds.Container, limits: Limits) -> None:
         read(data, limits)
 
 
-@given(st.binary(max_size=2000), st.sampled_from(["xz", "gz", "bz2"]), st.integers(1, 700))
+@given(st.binary(max_size=2000), st.sampled_from(["xz", "gz", "bz2", "zst"]), st.integers(1, 700))
 def test_streams_in_a_row_are_one(data: bytes, compression: decompressing.Compression, piece: int) -> None:
     pack: Callable[[bytes, bool], bytes] = {
-        "xz": compressing.xz, "gz": compressing.gzip, "bz2": compressing.bzip2
+        "xz": compressing.xz, "gz": compressing.gzip, "bz2": compressing.bzip2, "zst": zstd.compressor(3)
     }[compression]  # fmt: skip
     packed = b"".join(pack(data[at : at + piece], True) for at in range(0, max(1, len(data)), piece))
     source: Iterator[bytes] = iter([packed[at : at + 100] for at in range(0, len(packed), 100)])
@@ -263,6 +267,37 @@ def test_the_end_of_a_zip_is_found_again(end: Ending) -> None:
     assert zip_records.find_ending(tail, end.offset + len(tail)) == end
 
 
+@pytest.mark.parametrize("size", [0, 0xFEFFFFFF, 0xFF000000, 0xFFFFFFFF, 1 << 40])
+def test_a_streamed_zip_header_fits_its_entry_and_so_does_its_descriptor(size: int) -> None:
+    entry = Entry(b"a", zip_records.STREAMED, 0, 7, size, size, 5, 0o100644)
+    head = zip_records.local_header(entry)
+    rest = head[zip_records.LOCAL_BYTES :]
+    assert zip_records.check_local(head[: zip_records.LOCAL_BYTES], entry) == len(rest)
+    zip_records.check_local_rest(head[: zip_records.LOCAL_BYTES], rest, entry)
+    assert zip_records.descriptor(entry) in zip_records.descriptors(entry)
+
+
+@pytest.mark.parametrize("compress", [False, True])
+def test_a_zip_that_cannot_be_patched_says_the_same_to_everybody(compress: bool, tmp_path: Path) -> None:
+    data = written("zip", compress=compress, body=b"{}\n", patching=False)
+    assert read(data) == (EXPECTED, b"{}\n")
+    with zipfile.ZipFile(io.BytesIO(data)) as archive:
+        assert archive.testzip() is None
+        found = {name: archive.read(name) for name in archive.namelist()}
+    assert found == FILES | {f"{path}/": b"" for path in FOLDERS}
+    if shutil.which("unzip") is not None:
+        (tmp_path / "x").write_bytes(data)
+        environment = {"LC_ALL": "C.UTF-8", "PATH": os.environ["PATH"]}
+        subprocess.run(["unzip", "-tqq", tmp_path / "x"], check=True, env=environment)
+
+
+def test_a_zst_with_a_frame_to_be_skipped_is_a_zst() -> None:
+    skipped = b"\x51\x2a\x4d\x18" + (4).to_bytes(4, "little") + b"what"
+    data = skipped + written("zst", compress=False)
+    assert kinds.sniffed(data[: kinds.HEAD_BYTES]) == "zst"
+    assert read(data)[0] == EXPECTED
+
+
 @pytest.mark.parametrize("name", [b"BZh9", b"PK\x03\x04", b"\x1f\x8b"])
 def test_a_tar_is_a_tar_whatever_its_first_name_looks_like(name: bytes) -> None:
     assert kinds.sniffed(forging.header(name)) == "tar"
@@ -281,5 +316,7 @@ def test_formats_are_named_by_the_last_extension() -> None:
         "a.folder": None,
         "tar": None,
         "a.b.bz2": "bz2",
+        "a.tar.zst": "zst",
+        "a.tzst": "zst",
     }
     assert {name: kinds.named(name) for name in names} == names

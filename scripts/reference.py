@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import inspect
+import re
 import sys
 from collections.abc import Iterator
 from dataclasses import fields
@@ -93,7 +94,12 @@ def options(command: click.Command, context: click.Context, *, shared: bool) -> 
             continue
         record = parameter.get_help_record(context)
         if record is not None and isinstance(parameter, GlobalOption) == shared:
-            yield f"- `{record[0]}` {record[1]}"
+            yield f"- `{record[0]}` {linked(record[1])}"
+
+
+def linked(text: str) -> str:
+    """A help text with the pages it names as links."""
+    return re.sub(r"docs/(\S+?)\.md", r"[\1](../\1.md)", text)
 
 
 def errors_page() -> Iterator[str]:

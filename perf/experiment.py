@@ -6,6 +6,7 @@ one, and all that cannot be told from it, are the answer: of those, the experime
 
 from __future__ import annotations
 
+import argparse
 import json
 import os
 import random
@@ -37,18 +38,20 @@ asyncio.run(getattr(aio, operation)("m:v1", settings=dataclasses.replace(loaded,
 
 @dataclass(frozen=True)
 class Setting:
-    """A value under trial: fields of `TransferSettings`, and constants by `module:NAME`."""
+    """A value under trial: fields of `TransferSettings`, constants by `module:NAME`, and the native mode."""
 
     label: str
     transfer: Mapping[str, int]
     constants: Mapping[str, int]
+    native: str = "auto"
 
 
 def transfer_seconds(
-    workspace: side_by_side.Workspace, way: side_by_side.Way, setting: Setting, conditions: Mapping[str, str]
-) -> tuple[float, float]:
+    workspace: side_by_side.Workspace, way: side_by_side.Way, setting: Setting, conditions: Mapping[str, str],
+    *, tls: bool = False,
+) -> tuple[float, float]:  # fmt: skip
     """Wall and CPU seconds of one push or pull with that setting."""
-    used, _ = transferred(workspace, way, setting, conditions)
+    used, _ = transferred(workspace, way, setting, conditions, tls=tls, native=setting.native)
     return used.seconds, used.cpu_seconds
 
 
@@ -72,7 +75,7 @@ def transferred(
 
 def sweep(
     folder: Path, shape: model.Shape, way: side_by_side.Way, settings: Sequence[Setting], *, rounds: int,
-    weathers: Mapping[str, Mapping[str, str]],
+    weathers: Mapping[str, Mapping[str, str]], tls: bool = False,
 ) -> dict[str, str]:  # fmt: skip
     """Print a line for each weather and setting; the best label in each weather."""
     workspace = side_by_side.Workspace(folder)
@@ -83,9 +86,30 @@ def sweep(
         draw = random.Random(1)
         for _ in range(rounds):
             for setting in draw.sample(settings, len(settings)):
-                taken[setting.label].append(transfer_seconds(workspace, way, setting, conditions))
+                taken[setting.label].append(transfer_seconds(workspace, way, setting, conditions, tls=tls))
         answers[weather] = show(weather, way, taken, shape.payload_bytes)
     return answers
+
+
+def parsed(docstring: str | None, weathers: Sequence[str]) -> argparse.Namespace:
+    """The command line of an experiment with the number of requests in flight."""
+    parser = argparse.ArgumentParser(description=docstring, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--size", type=model.parse_size, default=1 << 30)
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--values", nargs="+", type=int, default=[1, 2, 4, 8, 16, 32, 64])
+    parser.add_argument("--weathers", nargs="+", choices=list(weathers), default=list(weathers))
+    parser.add_argument("--way", choices=["pull", "push"], default="pull")
+    parser.add_argument("--folder", type=Path)
+    parser.add_argument("--out", type=Path, help="append JSON lines here as well")
+    return parser.parse_args()
+
+
+def emit(row: Mapping[str, object], out: Path | None) -> None:
+    """One JSON line, to stdout and to a file if there is one."""
+    print(json.dumps(row), flush=True)
+    if out is not None:
+        with out.open("a", encoding="utf-8") as file:
+            file.write(json.dumps(row) + "\n")
 
 
 def show(weather: str, way: str, taken: Mapping[str, Sequence[tuple[float, float]]], size: int) -> str:

@@ -2,6 +2,7 @@
 
 #include <sys/epoll.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -49,18 +50,26 @@ bool written(int fd, std::span<const std::uint8_t> bytes, std::uint64_t offset) 
     return true;
 }
 
-std::int64_t now_ns() noexcept {
+std::int64_t now_ns(clockid_t clock = CLOCK_MONOTONIC) noexcept {
     timespec time{};
-    clock_gettime(CLOCK_MONOTONIC, &time);
+    clock_gettime(clock, &time);
     return static_cast<std::int64_t>(time.tv_sec) * 1'000'000'000 + time.tv_nsec;
+}
+
+FileKey key_of(int fd) noexcept {
+    struct stat status {};
+    ::fstat(fd, &status);
+    return {status.st_dev, status.st_ino};
 }
 
 }  // namespace
 
-Connection::Connection(std::uint64_t id, int epoll_fd, std::unique_ptr<Channel> channel, Announce announce)
+Connection::Connection(std::uint64_t id, int epoll_fd, std::unique_ptr<Channel> channel, std::shared_ptr<Turns> turns,
+                       Announce announce)
     : id_(id),
       epoll_fd_(epoll_fd),
       process_(getpid()),
+      turns_(std::move(turns)),
       announce_(std::move(announce)),
       moved_at_ns_(now_ns()),
       channel_(std::move(channel)),
@@ -119,6 +128,8 @@ bool Connection::land(std::span<std::uint8_t> unit, Landing landing) {
     unit_ = unit;
     destination_ = unit.first(std::min(unit.size(), landing.bytes));
     landing_ = std::move(landing);
+    file_ = key_of(landing_->fd);
+    spent_ = {};
     return begin_filling();
 }
 
@@ -137,6 +148,9 @@ bool Connection::begin_filling() {
         if (unit_done()) {
             return true;
         }
+        if (phase_ == Phase::queueing) {
+            return false;
+        }
     }
     if (filled_ == destination_.size()) {
         finish({}, filled_);
@@ -149,6 +163,11 @@ bool Connection::begin_filling() {
 Outcome Connection::settle() {
     const std::lock_guard lock(mutex_);
     return std::exchange(outcome_, {});
+}
+
+Spent Connection::spent() {
+    const std::lock_guard lock(mutex_);
+    return std::exchange(spent_, {});
 }
 
 std::string Connection::take_head() {
@@ -177,9 +196,14 @@ bool Connection::is_parked() {
     return phase_ == Phase::parked;
 }
 
-double Connection::silent_seconds() const noexcept { return static_cast<double>(now_ns() - moved_at_ns_.load()) * 1e-9; }
+double Connection::silent_seconds() const noexcept {
+    return at_disk_ ? 0.0 : static_cast<double>(now_ns() - moved_at_ns_.load()) * 1e-9;
+}
 
 void Connection::nudge() {
+    if (at_disk_) {
+        return;  // The step in progress may last as long as the disk likes.
+    }
     const std::lock_guard lock(mutex_);
     if (phase_ == Phase::filling) {
         pour();
@@ -192,6 +216,7 @@ void Connection::abort() {
     }
     aborting_ = true;
     const std::lock_guard lock(mutex_);
+    leave_file();
     destination_ = unit_ = {};
     landing_.reset();
     if (phase_ != Phase::closed) {
@@ -218,6 +243,8 @@ void Connection::step() {
             return collect_head();
         case Phase::filling:
             return pour();
+        case Phase::queueing:
+            return resume();
         case Phase::parked:
             return watch_idle();
         case Phase::resting:
@@ -295,14 +322,42 @@ void Connection::pour() {
         if (filled_ == destination_.size() && unit_done()) {
             return announce_(id_);
         }
+        if (phase_ == Phase::queueing) {
+            return;
+        }
     }
     arm(EPOLLIN | EPOLLOUT);  // Others first; but TLS may hold what the kernel will not announce again.
 }
 
-// The memory is full. True if with that the operation has ended; else it goes on with the next unit.
+// The memory is full. True if with that the operation has ended; else it goes on with the next unit, or stands in line.
 bool Connection::unit_done() {
-    if (!landing_ || !has_digest(destination_, landing_->digests.data()) ||
-        !written(landing_->fd, destination_, landing_->offset)) {
+    bool proven = false;
+    if (landing_) {
+        const std::int64_t began = now_ns();
+        proven = has_digest(destination_, landing_->digests.data());
+        spent_.digests += now_ns() - began;
+    }
+    if (!proven) {
+        finish({}, filled_);
+        return true;
+    }
+    at_disk_ = true;
+    if (!turns_->take(file_, id_, channel_->fd())) {
+        phase_ = Phase::queueing;
+        return false;
+    }
+    return write_unit();
+}
+
+// It is this connection's turn.
+bool Connection::write_unit() {
+    const std::int64_t began = now_ns(), cpu_began = now_ns(CLOCK_THREAD_CPUTIME_ID);
+    const bool good = written(landing_->fd, destination_, landing_->offset);
+    spent_.disk_cpu += now_ns(CLOCK_THREAD_CPUTIME_ID) - cpu_began;
+    spent_.disk += now_ns() - began;
+    leave_file();
+    moved();
+    if (!good) {
         finish({}, filled_);
         return true;
     }
@@ -317,6 +372,23 @@ bool Connection::unit_done() {
     }
     destination_ = unit_.first(std::min(unit_.size(), landing_->bytes));
     return false;
+}
+
+void Connection::leave_file() {
+    if (at_disk_.exchange(false)) {
+        turns_->leave(file_, id_);
+    }
+}
+
+// Woken out of the line, perhaps before its turn.
+void Connection::resume() {
+    if (!turns_->take(file_, id_, channel_->fd())) {
+        return;
+    }
+    phase_ = Phase::filling;
+    if (write_unit() || begin_filling()) {
+        announce_(id_);
+    }
 }
 
 void Connection::watch_idle() {

@@ -69,7 +69,8 @@ Receiver::Receiver(unsigned threads)
     : process_(getpid()),
       announcements_(std::make_shared<Announcements>()),
       epoll_fd_(checked(epoll_create1(EPOLL_CLOEXEC))),
-      wake_fd_(eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC)) {
+      wake_fd_(eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC)),
+      turns_(std::make_shared<Turns>(epoll_fd_)) {
     epoll_event event{EPOLLIN, {.u64 = wake_id}};
     epoll_ctl(epoll_fd_, EPOLL_CTL_ADD, checked(wake_fd_), &event);
     for (unsigned i = 0; i < std::max(1u, threads); ++i) {
@@ -90,7 +91,7 @@ std::shared_ptr<Connection> Receiver::adopt(int fd, std::shared_ptr<const Trust>
     }
     const std::uint64_t id = ++last_id_;
     auto connection = std::make_shared<Connection>(
-        id, epoll_fd_, std::move(channel), [told = announcements_](std::uint64_t ended) { told->add(ended); });
+        id, epoll_fd_, std::move(channel), turns_, [told = announcements_](std::uint64_t ended) { told->add(ended); });
     connections_.emplace(id, connection);
     std::erase_if(connections_, [](const auto& entry) { return entry.second.expired(); });
     return connection;

@@ -55,6 +55,12 @@ public:
                               outcome.fault.text);
     }
 
+    nb::tuple spent() {
+        const auto spent = connection_->spent();
+        return nb::make_tuple(1e-9 * static_cast<double>(spent.digests), 1e-9 * static_cast<double>(spent.disk),
+                              1e-9 * static_cast<double>(spent.disk_cpu));
+    }
+
     nb::bytes take_head() {
         const auto head = connection_->take_head();
         return nb::bytes(head.data(), head.size());
@@ -104,6 +110,7 @@ void bind_receiver(nb::module_& module) {
         .def("landed", [](const LentConnection& self) { return (*self).landed(); })
         .def("arrived", [](const LentConnection& self) { return (*self).arrived(); })
         .def("settle", &LentConnection::settle)
+        .def("spent", &LentConnection::spent)
         .def("take_head", &LentConnection::take_head)
         .def("surplus", [](const LentConnection& self) { return (*self).surplus(); })
         .def("park", [](const LentConnection& self) { return (*self).park(); })

@@ -233,6 +233,42 @@ void landings(Client& client) {
     std::fclose(file);
 }
 
+// Several land in one file at a time, and some are given up, perhaps while they stand in line: the others' bytes are all
+// there, and nobody waits for ever.
+void landings_in_one_file(Client& client) {
+    std::FILE* const file = std::tmpfile();
+    const int fd = ::fileno(file);
+    constexpr std::size_t count = 6, size = 3 * unit_bytes + 321;
+    const auto digests = digests_of(0, size);
+    for (int round = 0; round < 5; ++round) {
+        std::vector<std::shared_ptr<Connection>> connections;
+        std::vector<Memory> units(count, Memory(unit_bytes));
+        std::vector<bool> at_once;
+        for (std::size_t i = 0; i < count; ++i) {
+            client.ask(*connections.emplace_back(client.connected()), size);
+        }
+        for (std::size_t i = 0; i < count; ++i) {
+            at_once.push_back(connections[i]->land(units[i], {fd, i * size, size, digests}));
+        }
+        std::this_thread::sleep_for(std::chrono::milliseconds(round));
+        connections[0]->abort();
+        connections[1].reset();
+        for (std::size_t i = 2; i < count; ++i) {
+            const auto outcome = at_once[i] ? connections[i]->settle() : client.wait(*connections[i]);
+            require(outcome.fault.kind == Fault::none && outcome.bytes == 0, "a landing ends well");
+            require(connections[i]->landed() == size, "all of it has landed");
+            const auto spent = connections[i]->spent();
+            require(spent.disk > 0 && spent.digests > 0, "its time was counted");
+            Memory written(size);
+            const auto read = ::pread(fd, written.data(), size, static_cast<off_t>(i * size));
+            require(read == static_cast<ssize_t>(size) && is_pattern(written, 0), "the file has the right bytes");
+            require(connections[i]->park(), "it may be used again");
+        }
+        require(::ftruncate(fd, 0) == 0, "truncate");
+    }
+    std::fclose(file);
+}
+
 // The memory is freed the moment `abort` has returned, while the server keeps sending: the sanitizer sees a late write.
 void losers(Client& client) {
     for (int i = 0; i < 30; ++i) {
@@ -311,6 +347,7 @@ int main(int count, char** arguments) {
     Client client{.port = port, .trust = trust, .ended = {}};
     whole_bodies(client);
     landings(client);
+    landings_in_one_file(client);
     losers(client);
     a_loser_that_keeps_sending(client);
     stop_in_the_middle(port, trust);

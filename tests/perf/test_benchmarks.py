@@ -83,6 +83,7 @@ def test_rivals_are_listed() -> None:
         ("exp_part_size", ["--values", "8"]),
         ("exp_connections", ["--values", "4", "--weathers", "20 ms away", "503 above 8"]),
         ("exp_buffer", ["--values", "256"]),
+        ("exp_threads", ["--values", "0", "2", "--weathers", "near", "--schemes", "https"]),
     ],
 )
 def test_an_experiment_prints_its_answer(name: str, words: list[str]) -> None:

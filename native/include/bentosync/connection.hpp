@@ -21,6 +21,7 @@
 #include <vector>
 
 #include "bentosync/channel.hpp"
+#include "bentosync/turns.hpp"
 
 namespace bentosync {
 
@@ -39,6 +40,11 @@ struct Landing {
     std::vector<std::uint8_t> digests;  // XXH3-64 of each unit, 8 bytes, big-endian
 };
 
+// What became of the time of a landing, in nanoseconds. `disk_cpu` is that part of `disk` which was no waiting.
+struct Spent {
+    std::int64_t digests = 0, disk = 0, disk_cpu = 0;
+};
+
 class Connection {
 public:
     using Announce = std::function<void(std::uint64_t id)>;
@@ -48,7 +54,8 @@ public:
 
     // Registers itself with `epoll_fd` under `id`. Its first operation, the handshake, is under way at once if there
     // is TLS.
-    Connection(std::uint64_t id, int epoll_fd, std::unique_ptr<Channel> channel, Announce announce);
+    Connection(std::uint64_t id, int epoll_fd, std::unique_ptr<Channel> channel, std::shared_ptr<Turns> turns,
+               Announce announce);
     ~Connection() { abort(); }
     Connection(const Connection&) = delete;
     Connection& operator=(const Connection&) = delete;
@@ -64,24 +71,28 @@ public:
     std::size_t landed() const noexcept { return landed_; }    // bytes proven and written since `land`
     std::size_t arrived() const noexcept { return arrived_; }  // those, and what has come of the next unit
     Outcome settle();                                        // how the last operation ended
+    Spent spent();                                           // of the last landing; to be asked once
 
     std::string take_head();  // the head that has come, without the empty line; what follows it stays here
     std::size_t surplus();    // bytes that came behind the head and nobody has taken
 
     bool park();       // rest until the next `ask`; false, and no use any more, if there are bytes nobody asked for
     bool is_parked();  // false as soon as the other side has closed it, or has said something unasked
-    double silent_seconds() const noexcept;  // since a byte moved or an operation began
+    double silent_seconds() const noexcept;  // since a byte moved or an operation began; 0 while the disk is to blame
     void nudge();      // take what bytes have come, however few; a body only
 
     void abort();  // close the socket now; idempotent
     void step();   // the receiver's thread: go on as far as the socket lets
 
 private:
-    enum class Phase { resting, handshaking, sending, heading, filling, parked, closed };
+    enum class Phase { resting, handshaking, sending, heading, filling, queueing, parked, closed };
 
     void begin(Phase phase);
     bool begin_filling();
     bool unit_done();
+    bool write_unit();
+    void leave_file();
+    void resume();
     std::size_t left() const noexcept;
     void arm(std::uint32_t events);
     void arm_for(Progress::Next next);
@@ -102,6 +113,7 @@ private:
     const std::uint64_t id_;
     const int epoll_fd_;
     const pid_t process_;
+    const std::shared_ptr<Turns> turns_;
     const Announce announce_;
     std::atomic<bool> aborting_{false};
     std::atomic<std::int64_t> moved_at_ns_;
@@ -116,6 +128,9 @@ private:
     std::span<std::uint8_t> destination_;
     std::size_t filled_ = 0;
     std::optional<Landing> landing_;
+    FileKey file_;
+    Spent spent_;
+    std::atomic<bool> at_disk_{false};
     std::span<std::uint8_t> unit_;
     std::atomic<std::size_t> landed_{0}, arrived_{0};
     std::size_t expected_ = 1;

@@ -66,6 +66,7 @@ private:
     const std::shared_ptr<Announcements> announcements_;
     int epoll_fd_;
     int wake_fd_;
+    const std::shared_ptr<Turns> turns_;
     std::atomic<bool> stopping_{false};
     std::mutex mutex_;  // guards the two below
     std::unordered_map<std::uint64_t, std::weak_ptr<Connection>> connections_;

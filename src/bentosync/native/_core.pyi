@@ -56,6 +56,9 @@ class Connection:
     def settle(self) -> tuple[int, int, int, str]:
         """A `receiving.Fault`, how many bytes came nevertheless, errno, and OpenSSL's reason."""
 
+    def spent(self) -> tuple[float, float, float]:
+        """Seconds of the last `land` that went into digests, into writing, and of the latter not into waiting."""
+
     def take_head(self) -> bytes:
         """The head that has come, without the empty line that ends it."""
 

@@ -43,3 +43,7 @@ class LandingSink(Sink, Protocol):
         why.
         """
         ...
+
+    def spent(self, hash_seconds: float, disk_seconds: float, disk_cpu_seconds: float) -> None:
+        """What a landing took, at its end: digests, writing, and that part of writing which was not waiting."""
+        ...

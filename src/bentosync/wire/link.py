@@ -164,6 +164,7 @@ class Link:
                     await waiter
         finally:
             told.end()
+            sink.spent(*self._connection.spent())
         fault, count, error, reason = self._connection.settle()
         if count:
             sink.filled(count)

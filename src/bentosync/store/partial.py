@@ -22,6 +22,7 @@ import xxhash
 
 from bentosync.errors import Conflict, IntegrityError
 from bentosync.manifest.values import BLOCK_BYTES, LEAF_BYTES, FileEntry, Manifest
+from bentosync.store.memory import is_in_memory
 from bentosync.store.tree import reflink
 
 _MAGIC = b"bsbmap1\n"
@@ -444,12 +445,17 @@ def missing_allocation(partial: Partial) -> int:
 
 
 def _allocate(path: Path, size: int, fallocate: Callable[[int, int, int], None] | None = None) -> None:
-    """Create `path` with `size` bytes of real disk, so that a full disk shows before the first byte is fetched."""
+    """Create `path` with `size` bytes of real disk, so that a full disk shows before the first byte is fetched.
+
+    Not so in memory (tmpfs), where it would be half of the work of writing (0.2 CPU-s/GiB), done before anything moves.
+    """
     fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o666)
     try:
         if os.fstat(fd).st_size > size:
             os.ftruncate(fd, size)
-        if size:
+        if size and is_in_memory(fd):
+            os.ftruncate(fd, size)
+        elif size:
             (fallocate or os.posix_fallocate)(fd, 0, size)
     except OSError as error:
         if error.errno not in (errno.EOPNOTSUPP, errno.EINVAL, errno.ENOSYS):

@@ -164,6 +164,13 @@ class UnitSink:
             count -= part
             self._tell(part, news)
 
+    def spent(self, hash_seconds: float, disk_seconds: float, disk_cpu_seconds: float) -> None:
+        """Count the time in that the wire's threads took."""
+        meter = self._tally.meter
+        meter.hash_seconds += hash_seconds
+        meter.disk_seconds += disk_seconds
+        meter.disk_cpu_seconds += disk_cpu_seconds
+
     def rewind(self) -> int:
         """Drop the unit in progress; what is proven stays."""
         self._tally.dropped += self._pending

@@ -16,7 +16,7 @@ class Meter:
     connection of `broken` ones broke.
     `restarts` are streams that were given up because they stalled or dripped, `splits` ranges of which an idle stream
     took the rest, `hedges` units that were asked for twice, at a cost of `hedged_bytes` that came for nothing.
-    `disk_seconds` and `hash_seconds` were spent writing and digesting on the loop's thread, `disk_cpu_seconds` of the
+    `disk_seconds` and `hash_seconds` were spent writing and digesting, on whatever thread, `disk_cpu_seconds` of the
     former not waiting; `paused_seconds` is the time that streams waited between tries because they were told to slow
     down, `held_seconds` that during which there would have been more streams, had they not been refused.
     """

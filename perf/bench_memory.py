@@ -11,13 +11,12 @@ is that of the largest process of the tree, as the kernel counts it. A push is b
 from __future__ import annotations
 
 import argparse
-import json
 import sys
 import tempfile
 from pathlib import Path
 
 from perf import hollow, process
-from perf.experiment import Setting, transferred
+from perf.experiment import Setting, emit, transferred
 from perf.model import Shape, parse_size
 from perf.side_by_side import Way, Workspace
 
@@ -46,10 +45,7 @@ def main() -> None:
                 for way, tls, native in _CASES:
                     row = measured(workspace, shape, way, tls=tls, native=native)
                     failed = failed or not row["met"]
-                    print(json.dumps(row), flush=True)
-                    if arguments.out:
-                        with arguments.out.open("a", encoding="utf-8") as file:
-                            file.write(json.dumps(row) + "\n")
+                    emit(row, arguments.out)
     sys.exit(failed)
 
 

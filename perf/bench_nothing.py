@@ -3,22 +3,25 @@
 Each is a process of its own against the null server, which counts the bytes of bodies in both directions (manifests and
 pointers, no model bytes). The interpreter alone, and one that imports botocore's session, are timed beside them: users
 of SSO or roles pay for that, too. Runs are interleaved. Prints one JSON line per case: wall and CPU, in milliseconds,
-median and range.
+median and range; `beyond_ms` is the median wall time beyond that of the interpreter alone. With `--hollow` a model of
+any size fits on a small disk (`perf.hollow`); all of it is hashed, sent and pulled once, before anything is measured.
 
-    python -m perf.bench_nothing [--size 16GiB] [--runs 20] [--folder DIR]
+    python -m perf.bench_nothing --size 16GiB --hollow --runs 20 --out nothing.jsonl
+    python -m perf.rows nothing.jsonl
 """
 
 from __future__ import annotations
 
 import argparse
-import json
 import statistics
 import sys
 import tempfile
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
-from perf import model, process, rivals
+from perf import hollow, model, process, rivals
+from perf.experiment import emit
 from perf.null_server import serve
 from perf.side_by_side import Case, Ours, Workspace
 
@@ -31,13 +34,17 @@ def main() -> None:
     parser.add_argument("--runs", type=int, default=20)
     parser.add_argument("--schemes", nargs="+", choices=["http", "https"], default=["http", "https"])
     parser.add_argument("--folder", type=Path, help="needs three times the size; a temporary folder by default")
+    parser.add_argument("--hollow", action="store_true")
+    parser.add_argument("--out", type=Path, help="append JSON lines here as well")
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="bentosync-perf-", dir=arguments.folder) as folder:
         workspace = Workspace(Path(folder))
-        workspace.fill(model.Shape(arguments.size, shards=2, small=20))
+        with hollow.digging(workspace.served, workspace.target) if arguments.hollow else nullcontext():
+            workspace.fill(model.Shape(arguments.size, shards=2, small=20, hollow=arguments.hollow))
+            measured(workspace, False, 0)
         for scheme in arguments.schemes:
             for row in measured(workspace, scheme == "https", arguments.runs):
-                print(json.dumps({**row, "size": arguments.size, **process.machine()}), flush=True)
+                emit({**row, "bytes": arguments.size, **process.machine()}, arguments.out)
 
 
 def measured(workspace: Workspace, tls: bool, runs: int) -> list[dict[str, Any]]:
@@ -53,7 +60,8 @@ def measured(workspace: Workspace, tls: bool, runs: int) -> list[dict[str, Any]]
             if number:
                 taken.setdefault(name, []).append(used)
                 moved[name] = server.report["bytes_in"] + server.report["bytes_out"]
-    return [row(name, "https" if tls else "http", used, moved[name]) for name, used in taken.items()]
+    alone = statistics.median([one.seconds for one in taken["interpreter"]]) if taken else 0.0
+    return [row(name, "https" if tls else "http", used, moved[name], alone) for name, used in taken.items()]
 
 
 def cases(workspace: Workspace, tls: bool) -> dict[str, rivals.Command | None]:
@@ -66,7 +74,7 @@ def cases(workspace: Workspace, tls: bool) -> dict[str, rivals.Command | None]:
     }
 
 
-def row(name: str, scheme: str, used: list[process.Usage], body_bytes: int) -> dict[str, Any]:
+def row(name: str, scheme: str, used: list[process.Usage], body_bytes: int, alone: float) -> dict[str, Any]:
     wall = [one.seconds * 1e3 for one in used]
     cpu = [one.cpu_seconds * 1e3 for one in used]
     return {
@@ -76,6 +84,7 @@ def row(name: str, scheme: str, used: list[process.Usage], body_bytes: int) -> d
         "runs": len(used),
         "wall_ms": [round(statistics.median(wall), 1), round(min(wall), 1), round(max(wall), 1)],
         "cpu_ms": [round(statistics.median(cpu), 1), round(min(cpu), 1), round(max(cpu), 1)],
+        "beyond_ms": round(statistics.median(wall) - alone * 1e3, 1),
         "body_bytes": body_bytes,
         "goal_ms": GOAL_MS if name in ("pull", "push") else None,
     }

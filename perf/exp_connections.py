@@ -8,12 +8,11 @@ one weather at most: what this sweep finds best is what the controller's total i
 
 from __future__ import annotations
 
-import argparse
 import tempfile
 from pathlib import Path
 
-from perf.experiment import Setting, sweep
-from perf.model import Shape, parse_size
+from perf.experiment import Setting, parsed, sweep
+from perf.model import Shape
 
 WEATHERS: dict[str, dict[str, str]] = {
     "near": {},
@@ -31,14 +30,7 @@ def fixed(level: int) -> Setting:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--size", type=parse_size, default=1 << 30)
-    parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--values", nargs="+", type=int, default=[1, 2, 4, 8, 16, 32, 64])
-    parser.add_argument("--weathers", nargs="+", choices=list(WEATHERS), default=list(WEATHERS))
-    parser.add_argument("--way", choices=["pull", "push"], default="pull")
-    parser.add_argument("--folder", type=Path)
-    arguments = parser.parse_args()
+    arguments = parsed(__doc__, list(WEATHERS))
     settings = [fixed(value) for value in arguments.values]
     weathers = {name: WEATHERS[name] for name in arguments.weathers}
     shape = Shape(arguments.size, shards=2, small=0)

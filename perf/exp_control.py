@@ -9,16 +9,14 @@ is a median of at most 1.3 times that of the best fixed number, which nobody kno
 
 from __future__ import annotations
 
-import argparse
-import json
 import random
 import statistics
 import tempfile
 from pathlib import Path
 
-from perf import experiment, side_by_side
+from perf import experiment, process, side_by_side
 from perf.exp_connections import WEATHERS, fixed
-from perf.model import Shape, parse_size
+from perf.model import Shape
 
 SEEKING = "seeking"
 GOAL = 1.3
@@ -30,21 +28,15 @@ ALL = WEATHERS | {
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--size", type=parse_size, default=1 << 30)
-    parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--values", nargs="+", type=int, default=[1, 2, 4, 8, 16, 32, 64])
-    parser.add_argument("--weathers", nargs="+", choices=list(ALL), default=list(ALL))
-    parser.add_argument("--way", choices=["pull", "push"], default="pull")
-    parser.add_argument("--folder", type=Path)
-    arguments = parser.parse_args()
+    arguments = experiment.parsed(__doc__, list(ALL))
     settings = [fixed(value) for value in arguments.values] + [experiment.Setting(SEEKING, {}, {})]
     with tempfile.TemporaryDirectory(dir=arguments.folder) as folder:
         workspace = side_by_side.Workspace(Path(folder))
         workspace.fill(Shape(arguments.size, shards=2, small=0))
         for weather in arguments.weathers:
             row = compared(workspace, arguments.way, settings, ALL[weather], arguments.rounds)
-            print(json.dumps({"weather": weather, "way": arguments.way, **row}), flush=True)
+            where = {"bench": "control", "weather": weather, "way": arguments.way, "bytes": arguments.size}
+            experiment.emit({**where, **row, **process.machine()}, arguments.out)
 
 
 def compared(

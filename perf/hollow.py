@@ -20,7 +20,6 @@ from pathlib import Path
 _BLOCK = 1 << 20
 _STAMP = 4096
 _HEADER = _STAMP
-_BEGIN = b'{"hollow":'
 _KEEP_SIZE_AND_PUNCH = 0x1 | 0x2
 _PAUSE_SECONDS = 0.1
 _LIBC = ctypes.CDLL(None, use_errno=True)
@@ -69,15 +68,13 @@ def _dig_all(folders: tuple[Path, ...]) -> None:
 
 def _dig(path: Path) -> None:
     found = path.lstat()
-    # A shard, whole or growing, is a whole number of blocks; one that has been dug out has little left.
-    whole = stat.S_ISREG(found.st_mode) and found.st_size >= 2 * _BLOCK and found.st_size % _BLOCK == 0
-    if not whole or found.st_blocks * 512 <= found.st_size // 64:
+    # What is small is not worth it, and what has been dug out has little left.
+    if not stat.S_ISREG(found.st_mode) or found.st_size < 2 * _BLOCK or found.st_blocks * 512 <= found.st_size // 64:
         return
     fd = os.open(path, os.O_RDWR | os.O_CLOEXEC)
     try:
-        # Its header, or nothing yet. The parts of an upload are left alone until they are joined.
-        if os.pread(fd, len(_BEGIN), 8) not in (_BEGIN, bytes(len(_BEGIN))):
-            return
+        if any(os.pread(fd, _STAMP, _STAMP)):
+            return  # neither a shard nor a part of one
         at = 0
         with contextlib.suppress(OSError):  # ENXIO: holes to the end
             while True:

@@ -1,97 +1,203 @@
-"""What a `kill -9` costs: push and pull a model, killed at drawn moments, and count the bytes on the wire from outside.
+"""What a `kill -9` costs: push and pull a model, killed at drawn moments and in every phase, and count the bytes on the
+wire from outside.
 
-Each child process kills itself with SIGKILL when its progress passes the drawn fraction, so every moment is hit
-exactly; the next child goes on where it stopped. A relay between client and server counts bytes in both directions. At
-the end the pulled files are compared with the pushed ones, byte for byte.
+Each child process kills itself with SIGKILL when it has got through a drawn share of what was left, or when a phase
+begins, so every moment is hit exactly; the next child goes on where it stopped. A relay between client and server
+counts bytes in both directions. What a kill cost is what moved less what was kept: on a push the parts and objects that
+the store has, on a pull what the next child says it has already. The number of streams is fixed, so that the promise
+can be checked for each kill: a leaf of each stream on the way down, a part of each on the way up. At the end the pulled
+files are compared with the pushed ones, byte for byte. Prints one JSON line a kill and one for each way; fails if a
+kill cost more than promised or a byte is wrong.
 
-    python -m perf.kill_resume --size 4GiB --shards 4 --kills 10
+    python -m perf.kill_resume --size 4GiB --shards 4 --kills 50
 """
 
 from __future__ import annotations
 
 import argparse
+import asyncio
 import filecmp
 import json
 import os
 import random
-import shutil
+import signal
 import subprocess
 import sys
 import tempfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 from bentosync.cli.synthetic import write_model
+from bentosync.manifest.values import LEAF_BYTES
+from bentosync.remote.open import open_remote
+from bentosync.settings import RemoteSettings, TransferSettings
 from bentosync.store.store import Store
-from tests.servers.relay import relay
+from bentosync.transfer.parts import PART_BYTES_MIN
+from perf.model import parse_size
+from tests.servers.relay import Traffic, relay
 from tests.servers.s3 import S3Server, seaweedfs
 
+# argv: operation, what to die of (a phase by its number, or a share of what is left), bytes that are stored already,
+# streams, where to say what was here already.
 _CHILD = """
-import os, signal, sys
-import bentosync
-from bentosync import events
-operation, fraction = sys.argv[1], float(sys.argv[2])
+import asyncio, dataclasses, os, signal, sys
+from bentosync import aio, events
+from bentosync.settings.load import load
+operation, moment, stored, streams, note = sys.argv[1:]
+seen, base = 0, int(stored)
 def watch(event):
-    if isinstance(event, events.Progress) and event.done_bytes >= fraction * event.total_bytes:
+    global seen, base
+    if isinstance(event, events.Started):
+        base = max(base, event.reused_bytes)
+        open(note, "w").write(str(event.reused_bytes))
+    if moment.startswith("phase"):
+        seen += isinstance(event, events.Phase)
+        reached = seen == int(moment[5:])
+    else:
+        aim = lambda: base + float(moment) * (event.total_bytes - base)
+        reached = isinstance(event, events.Progress) and event.done_bytes >= aim()
+    if reached:
         os.kill(os.getpid(), signal.SIGKILL)
-getattr(bentosync, operation)("m:v1", on_event=watch)
+loaded = load()
+transfer = dataclasses.replace(loaded.transfer, jobs=int(streams), seeking=False)
+asyncio.run(getattr(aio, operation)("m:v1", settings=dataclasses.replace(loaded, transfer=transfer), on_event=watch))
 """
 _MIB = 1 << 20
+_PHASES = 3
+_CONTROL_BYTES = 4 << 20
+"""Manifests, heads and records of one process; they are no part of the promise."""
+
+
+@dataclass(frozen=True)
+class Scene:
+    """A store of one's own at each end, the server between them, and the relay in front of it."""
+
+    root: Path
+    server: S3Server
+    port: int
+    traffic: Traffic
+    streams: int
+
+    def child(self, operation: str, moment: str, stored: int) -> int:
+        """Run one; its exit status."""
+        (self.root / "note").unlink(missing_ok=True)
+        environment = {
+            **os.environ, **self.server.environment, "BENTOML_HOME": str(self.home(operation)),
+            "BENTOSYNC_REMOTE": f"s3://{self.server.bucket}/p", "AWS_ENDPOINT_URL": f"http://127.0.0.1:{self.port}",
+            "BENTOSYNC_CACHE_DIR": str(self.root / "cache"),
+        }  # fmt: skip
+        words = [
+            sys.executable,
+            "-c",
+            _CHILD,
+            operation,
+            moment,
+            str(stored),
+            str(self.streams),
+            str(self.root / "note"),
+        ]
+        return subprocess.run(words, env=environment, check=False).returncode
+
+    def home(self, operation: str) -> Path:
+        """The store that pushes, or the one that pulls."""
+        return self.root / ("publisher" if operation == "push" else "consumer")
+
+    def moved(self, operation: str) -> int:
+        """Bytes on the wire so far, in the direction of the payload."""
+        return self.traffic.up if operation == "push" else self.traffic.down
+
+    def kept(self, operation: str) -> int | None:
+        """What a push has in the store, or what the last pull found here; None if that did not come so far."""
+        if operation == "push":
+            return asyncio.run(_stored(self.server))
+        note = self.root / "note"
+        return int(note.read_text()) if note.exists() else None
 
 
 def main() -> None:
     """Run the experiment and print one JSON line a kill, then a summary."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
-    parser.add_argument("--size", default="4GiB")
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--size", type=parse_size, default=4 << 30)
     parser.add_argument("--shards", type=int, default=4)
-    parser.add_argument("--kills", type=int, default=10)
+    parser.add_argument("--kills", type=int, default=10, help="each way, those in phases included")
+    parser.add_argument("--streams", type=int, default=8)
     parser.add_argument("--seed", type=int, default=20261122)
     parser.add_argument("--dir", type=Path, default=None, help="where to work; a temporary folder by default")
     arguments = parser.parse_args()
-    size = int(arguments.size.removesuffix("GiB")) << 30 if arguments.size.endswith("GiB") else int(arguments.size)
-    draw = random.Random(arguments.seed)
     with tempfile.TemporaryDirectory(dir=arguments.dir) as folder:
-        root = Path(folder)
-        (root / "weed").mkdir()
-        with seaweedfs(root / "weed") as server, relay(int(server.endpoint_url.rsplit(":", 1)[1])) as (port, traffic):
-            with Store(root / "publisher").create("m:v1") as model:
-                write_model(Path(model.path), size_bytes=size, shards=arguments.shards)
-            for operation, home, way in (("push", "publisher", "up"), ("pull", "consumer", "down")):
-                moments = sorted(draw.random() for _ in range(arguments.kills))
-                for fraction in [*moments, 2.0]:
-                    before = getattr(traffic, way)
-                    code = _child(operation, fraction, root / home, server, port)
-                    moved = getattr(traffic, way) - before
-                    print(json.dumps({"operation": operation, "killed_at": fraction if fraction < 1 else None,
-                                      "exit": code, "moved_mib": round(moved / _MIB, 1)}), flush=True)  # fmt: skip
-                total = getattr(traffic, way)
-                traffic.clear()
-                sizes = {"payload_mib": size, "moved_mib": total, "excess_mib": total - size}
-                rounded = {name: round(value / _MIB, 1) for name, value in sizes.items()}
-                print(json.dumps({"operation": operation, **rounded, "kills": arguments.kills}))
-                if operation == "push":
-                    _child("pull", 2.0, root / "clean", server, port)
-                    print(json.dumps({"clean_pull_mib": round(traffic.down / _MIB, 1)}))
-                    traffic.clear()
-                    shutil.rmtree(root / "clean")
-            _compare(Path(Store(root / "publisher").get("m:v1").path), Path(Store(root / "consumer").get("m:v1").path))
+        broken = measured(Path(folder), arguments.size, arguments.shards, arguments.kills, arguments.streams,
+                          random.Random(arguments.seed))  # fmt: skip
+    sys.exit(broken)
 
 
-def _child(operation: str, fraction: float, home: Path, server: S3Server, port: int) -> int:
-    environment = {
-        **os.environ, **server.environment, "BENTOML_HOME": str(home), "BENTOSYNC_REMOTE": f"s3://{server.bucket}/p",
-        "AWS_ENDPOINT_URL": f"http://127.0.0.1:{port}",
+def measured(root: Path, size: int, shards: int, kills: int, streams: int, draw: random.Random) -> bool:
+    """Both ways; whether a promise was broken."""
+    (root / "weed").mkdir()
+    with seaweedfs(root / "weed") as server, relay(int(server.endpoint_url.rsplit(":", 1)[1])) as (port, traffic):
+        with Store(root / "publisher").create("m:v1") as model:
+            write_model(Path(model.path), size_bytes=size, shards=shards)
+        os.environ.update(server.environment)  # for our own look at what is stored
+        scene = Scene(root, server, port, traffic, streams)
+        broken = [killed(scene, way, promise, size, kills, draw) for way, promise in
+                  (("push", PART_BYTES_MIN), ("pull", LEAF_BYTES))]  # fmt: skip
+        pushed, pulled = (Path(Store(root / home).get("m:v1").path) for home in ("publisher", "consumer"))
+        return _differ(pushed, pulled) or any(broken)
+
+
+def killed(scene: Scene, way: str, promise: int, size: int, kills: int, draw: random.Random) -> bool:
+    """One way, killed so often, then run to its end; whether a kill cost more than `promise` for each stream."""
+    early, late = [f"phase{number}" for number in range(1, _PHASES)], [f"phase{_PHASES}"]
+    count = kills - len(early) - len(late)
+    # Such shares that as much is left for every kill to come.
+    drawn = [min(0.99, 2 * draw.random() / (count - number + 1)) for number in range(count)]
+    before = scene.moved(way)
+    rows: list[dict[str, Any]] = []
+    for moment in [*early, *map(str, drawn), *late, "2"]:
+        began, kept = scene.moved(way), scene.kept("push") if way == "push" else None
+        code = scene.child(way, moment, kept or 0)
+        if code != (0 if moment == "2" else -signal.SIGKILL):
+            raise SystemExit(f"a {way} to be killed at {moment} ended with {code}")
+        rows.append({"moment": moment, "moved": scene.moved(way) - began,
+                     "began_with": kept if way == "push" else scene.kept("pull")})  # fmt: skip
+    worst = 0
+    for row, after in pairwise(rows):
+        if row["began_with"] is None or after["began_with"] is None:
+            continue  # it was killed before it looked at what was there
+        lost = max(0, row["moved"] - (after["began_with"] - row["began_with"]))
+        worst = max(worst, lost)
+        print(json.dumps({"operation": way, "killed_at": row["moment"], "moved_mib": round(row["moved"] / _MIB, 1),
+                          "lost_mib": round(lost / _MIB, 1)}), flush=True)  # fmt: skip
+    total, bound = scene.moved(way) - before, scene.streams * promise + _CONTROL_BYTES
+    summary: Mapping[str, object] = {
+        "operation": way, "payload_mib": size / _MIB, "moved_mib": round(total / _MIB, 1),
+        "excess_mib": round((total - size) / _MIB, 1), "kills": kills, "streams": scene.streams,
+        "worst_kill_mib": round(worst / _MIB, 1), "promised_mib": bound / _MIB, "kept": worst <= bound,
     }  # fmt: skip
-    return subprocess.run(
-        [sys.executable, "-c", _CHILD, operation, str(fraction)], env=environment, check=False
-    ).returncode
+    print(json.dumps(summary), flush=True)
+    return worst > bound
 
 
-def _compare(pushed: Path, pulled: Path) -> None:
+async def _stored(server: S3Server) -> int:
+    """Bytes of all parts and objects of the files."""
+    settings = RemoteSettings(f"s3://{server.bucket}/p", endpoint_url=server.endpoint_url, region="us-east-1")
+    remote = open_remote(settings, TransferSettings())
+    try:
+        total = sum([stat.size async for stat in remote.list("files/")])
+        async for upload in remote.list_uploads("files/"):
+            total += sum(part.size for part in await remote.list_parts(upload))
+        return total
+    finally:
+        await remote.aclose()
+
+
+def _differ(pushed: Path, pulled: Path) -> bool:
     names = sorted(path.relative_to(pushed).as_posix() for path in pushed.rglob("*") if path.is_file())
     equal, different, missing = filecmp.cmpfiles(pushed, pulled, names, shallow=False)
     print(json.dumps({"files": len(names), "equal": len(equal), "different": different, "missing": missing}))
-    if different or missing:
-        sys.exit(1)
+    return bool(different or missing)
 
 
 if __name__ == "__main__":

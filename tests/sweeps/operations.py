@@ -28,6 +28,9 @@ ONE = {"weights.bin": content(1, 70_000), "sub/more.bin": content(2, 90_000), "e
 OTHER = {"weights.bin": content(3, 70_000), "sub/other.bin": content(4, 80_000)}
 BLOCKS = {"weights.bin": content(6, 2 * MIB + 1000), "sub/more.bin": content(7, 70_000)}
 LARGE = {"large.bin": content(5, 17 * MIB)}
+# The first take nearly all that a manifest holds inline, so that enough of the others are left for a pack.
+MANY = {f"a{number:02d}": content(number, 65_400) for number in range(16)}
+MANY |= {f"b{number:02d}": content(100 + number, 700) for number in range(40)}
 HOMES = ("publisher", "consumer", "rival")
 
 
@@ -102,11 +105,15 @@ _DELETE = Operation(_two, lambda s: s.store("publisher").delete("m:v2"), "delete
 _PUSH = Operation(lambda s: s.create("m:v1", BLOCKS), lambda s: s.push("m:v1"), "push m:v1")
 _PUSH_NEXT = Operation(_next, lambda s: s.push("m:v2"), "push m:v2")
 _PUSH_LARGE = Operation(lambda s: s.create("m:v1", LARGE), lambda s: s.push("m:v1"), "push m:v1", points_max=16)
+_PUSH_MANY = Operation(lambda s: s.create("m:v1", MANY), lambda s: s.push("m:v1"), "push m:v1", points_max=4)
 _PUSH_FORCE = Operation(_contested, lambda s: s.push("m:v1", home="rival", force=True), "push -f m:v1", "rival")
 _PULL = Operation(lambda s: _published(s, "v1", files=BLOCKS), lambda s: s.pull("m:v1"), "pull m:v1", "consumer")
 _PULL_NEXT = Operation(_pulled, lambda s: s.pull("m"), "pull m", "consumer")
 _PULL_LARGE = Operation(
     lambda s: _published(s, "v1", files=LARGE), lambda s: s.pull("m:v1"), "pull m:v1", "consumer", points_max=16
+)
+_PULL_MANY = Operation(
+    lambda s: _published(s, "v1", files=MANY), lambda s: s.pull("m:v1"), "pull m:v1", "consumer", points_max=4
 )
 _PULL_FORCE = Operation(_contested, lambda s: s.pull("m:v1", force=True), "pull -f m:v1", "consumer")
 
@@ -280,14 +287,17 @@ OPERATIONS: dict[str, Operation] = {
     "push the first": _PUSH,
     "push another": _PUSH_NEXT,
     "push in parts": _PUSH_LARGE,
+    "push many small ones": _PUSH_MANY,
     "push --force": _PUSH_FORCE,
     "push again": _resumed(_PUSH, 2),
     "push another again": _resumed(_PUSH_NEXT, 2),
     "push in parts again": _resumed(_PUSH_LARGE, 1),
+    "push many small ones again": _resumed(_PUSH_MANY, 1),
     "push --force again": _resumed(_PUSH_FORCE, 2),
     "pull the first": _PULL,
     "pull another": _PULL_NEXT,
     "pull a large one": _PULL_LARGE,
+    "pull many small ones": _PULL_MANY,
     "pull --force": _PULL_FORCE,
     "pull --force without exchange": replace(_PULL_FORCE, exchanges=False),
     "pull again": _resumed(_PULL, 2),

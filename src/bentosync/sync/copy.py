@@ -6,6 +6,7 @@ The manifest is the source's, body for body, so what was pinned, signed or remem
 from __future__ import annotations
 
 import contextlib
+from collections.abc import Iterator
 
 from bentosync.errors import AuthError, Conflict, InvalidArgument
 from bentosync.events import Finished
@@ -23,7 +24,9 @@ from bentosync.sync.watch import Watch
 from bentosync.sync.writing import exclusive
 from bentosync.tag import Reference
 from bentosync.transfer import engine
+from bentosync.transfer.packs import packs
 from bentosync.transfer.relay import Passage, Relay
+from bentosync.transfer.repack import carry
 from bentosync.transfer.tally import Tally
 
 
@@ -126,7 +129,13 @@ class _Copy:
                 for entry in self._found.manifest.files
             ]
         )
+        await carry(self._source, self._target, self._packs(claimed), memory_bytes=self._settings.transfer.memory_bytes)
         return tally
+
+    def _packs(self, claimed: Claim) -> Iterator[tuple[str, str, int]]:
+        there, here = self._found.envelope.push_id, claimed.push_id
+        for pack in packs((entry.path, entry.size) for entry in self._found.manifest.files):
+            yield keys.pack_key(self._tag, there, pack.number), keys.pack_key(self._tag, here, pack.number), pack.size
 
     def _start(self, *, reused: int) -> None:
         card = self._found.manifest.card

@@ -229,7 +229,9 @@ def _hub(at: Location, options: dict[str, Any], settings: Settings) -> Any:
 
     del settings  # the library has timeouts of its own
     token = at.password or options.get("token")
-    return HfFileSystem(skip_instance_cache=True, use_listings_cache=False, token=token)
+    return HfFileSystem(
+        skip_instance_cache=True, use_listings_cache=False, token=token, endpoint=options.get("endpoint")
+    )
 
 
 _FILE_SYSTEMS: dict[str, tuple[Callable[[Location, dict[str, Any], Settings], Any], Dialect]] = {

@@ -83,7 +83,7 @@ SCHEMES: Mapping[str, Scheme] = {
         "dropbox", "dropbox", "dropbox",
         {"access_token": "text", "refresh_token": "text", "app_key": "text", "app_secret": "text"},
     ),
-    "hf": Scheme("hf", "hf", "huggingface_hub", {"token": "text"}, writable=False),
+    "hf": Scheme("hf", "hf", "huggingface_hub", {"endpoint": "text", "token": "text"}, writable=False),
     "http": Scheme("http", "http", "fsspec", writable=False, folders=False),
     "https": Scheme("https", "http", "fsspec", writable=False, folders=False),
 }  # fmt: skip

@@ -40,7 +40,7 @@ def main() -> None:
         with tempfile.TemporaryDirectory(prefix="bentosync-perf-", dir=arguments.folder) as folder:
             workspace = Workspace(Path(folder))
             shape = Shape(size, max(2, size // _SHARD_BYTES), small=0, hollow=True)
-            with hollow.digging(workspace.served, workspace.target):
+            with hollow.digging(workspace.target):
                 workspace.fill(shape)
                 for way, tls, native in _CASES:
                     row = measured(workspace, shape, way, tls=tls, native=native)

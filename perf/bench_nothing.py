@@ -39,7 +39,7 @@ def main() -> None:
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="bentosync-perf-", dir=arguments.folder) as folder:
         workspace = Workspace(Path(folder))
-        with hollow.digging(workspace.served, workspace.target) if arguments.hollow else nullcontext():
+        with hollow.digging(workspace.target) if arguments.hollow else nullcontext():
             workspace.fill(model.Shape(arguments.size, shards=2, small=20, hollow=arguments.hollow))
             measured(workspace, False, 0)
         for scheme in arguments.schemes:

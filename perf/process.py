@@ -29,7 +29,7 @@ class Usage:
         return self.user_seconds + self.sys_seconds
 
 
-def run(command: Sequence[str], environment: Mapping[str, str], *, log: Path, timeout_seconds: float = 300) -> Usage:
+def run(command: Sequence[str], environment: Mapping[str, str], *, log: Path, timeout_seconds: float = 900) -> Usage:
     """Run `command` to its end.
 
     The kernel hands the peak memory of the process that forks down to its child, so whoever calls this stays small:

@@ -16,11 +16,13 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, Protocol
+from urllib.request import urlopen
 
 from perf import model, process, report, rivals
 from perf.null_server import BUCKET, NullServer, serve
@@ -32,6 +34,7 @@ Way = Literal["pull", "push"]
 
 # Some rivals abort now and then (obstore ends with SIGABRT and not a word): that costs them the round, not the run.
 _FAILURES_MAX = 3
+_SETTLED_SECONDS = 2.1
 
 
 @dataclass(frozen=True)
@@ -152,14 +155,34 @@ class Workspace:
         return f"{folder.relative_to(self.served / BUCKET).as_posix()}/"
 
     def fill(self, shape: model.Shape) -> None:
-        """Make the model, and push it once to a server that keeps it."""
+        """Make the model, and push it once to a server that keeps it. Of a hollow one it keeps links to the files."""
         model.make(self.publisher, shape)
+        if shape.hollow:
+            shutil.copytree(self.files, self.root / "links", copy_function=os.link)
+        # What changed a moment ago may change again unnoticed: its digests would not be remembered.
+        time.sleep(_SETTLED_SECONDS)
         (self.served / BUCKET).mkdir(parents=True)
-        with serve(self.served, keep=True) as server:
+        with serve(None if shape.hollow else self.served, keep=not shape.hollow) as server:
             command = Ours(self).command(Case("push", False, False), server)
             assert command is not None
             self.run(command, server)
+            if shape.hollow:
+                self._serve_links(server)
         shutil.copytree(self.publisher / ".bentosync", self.known)
+
+    def _serve_links(self, server: NullServer) -> None:
+        """What the server dropped is the model's own files; what it holds are the documents.
+
+        The links are older than the push: making them changes what the digests of the files are remembered by.
+        """
+        root = self.served / BUCKET / REMOTE_PREFIX
+        for key in ("models/m/v1.jsonl", "models/m/latest"):
+            with urlopen(f"{server.endpoint_url}/{BUCKET}/{REMOTE_PREFIX}/{key}") as reply:
+                (root / key).parent.mkdir(parents=True, exist_ok=True)
+                (root / key).write_bytes(reply.read())
+        envelope = json.loads((root / "models/m/v1.jsonl").read_bytes().partition(b"\n")[0])
+        (root / "files" / "m").mkdir(parents=True)
+        (self.root / "links").rename(root / "files" / "m" / f"v1-{envelope['push']}")
 
     def run(self, command: rivals.Command, server: NullServer) -> process.Usage:
         """One command in a clean environment."""

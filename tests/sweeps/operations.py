@@ -30,7 +30,7 @@ BLOCKS = {"weights.bin": content(6, 2 * MIB + 1000), "sub/more.bin": content(7, 
 LARGE = {"large.bin": content(5, 17 * MIB)}
 # The first take nearly all that a manifest holds inline, so that enough of the others are left for a pack.
 MANY = {f"a{number:02d}": content(number, 65_400) for number in range(16)}
-MANY |= {f"b{number:02d}": content(100 + number, 700) for number in range(40)}
+MANY |= {f"b{number:02d}": content(100 + number, 700) for number in range(56)}
 HOMES = ("publisher", "consumer", "rival")
 
 

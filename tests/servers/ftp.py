@@ -33,7 +33,9 @@ class Ftp:
 @contextlib.contextmanager
 def ftp(root: Path) -> Iterator[Ftp]:
     """`me` with the password `hush` may do everything below `root`."""
-    logging.getLogger("pyftpdlib").setLevel(logging.CRITICAL)
+    log = logging.getLogger("pyftpdlib")
+    log.addHandler(logging.NullHandler())  # or it would make one for the terminal
+    log.propagate = False
     authorizer = DummyAuthorizer()
     authorizer.add_user("me", "hush", str(root), perm="elradfmwMT")
     handler = type(

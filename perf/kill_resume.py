@@ -26,7 +26,6 @@ import sys
 import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
-from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -53,7 +52,9 @@ def watch(event):
     if isinstance(event, events.Started):
         base = max(base, event.reused_bytes)
         open(note, "w").write(str(event.reused_bytes))
-    if moment.startswith("phase"):
+    if moment == "never":
+        reached = False
+    elif moment.startswith("phase"):
         seen += isinstance(event, events.Phase)
         reached = seen == int(moment[5:])
     else:
@@ -155,21 +156,15 @@ def killed(scene: Scene, way: str, promise: int, size: int, kills: int, draw: ra
     drawn = [min(0.99, 2 * draw.random() / (count - number + 1)) for number in range(count)]
     before = scene.moved(way)
     rows: list[dict[str, Any]] = []
-    for moment in [*early, *map(str, drawn), *late, "2"]:
-        began, kept = scene.moved(way), scene.kept("push") if way == "push" else None
-        code = scene.child(way, moment, kept or 0)
-        if code != (0 if moment == "2" else -signal.SIGKILL):
-            raise SystemExit(f"a {way} to be killed at {moment} ended with {code}")
-        rows.append({"moment": moment, "moved": scene.moved(way) - began,
-                     "began_with": kept if way == "push" else scene.kept("pull")})  # fmt: skip
     worst = 0
-    for row, after in pairwise(rows):
-        if row["began_with"] is None or after["began_with"] is None:
-            continue  # it was killed before it looked at what was there
-        lost = max(0, row["moved"] - (after["began_with"] - row["began_with"]))
-        worst = max(worst, lost)
-        print(json.dumps({"operation": way, "killed_at": row["moment"], "moved_mib": round(row["moved"] / _MIB, 1),
-                          "lost_mib": round(lost / _MIB, 1)}), flush=True)  # fmt: skip
+    for moment in [*early, *map(str, drawn), *late, "never"]:
+        began, stored = scene.moved(way), scene.kept("push") if way == "push" else None
+        code = scene.child(way, moment, stored or 0)
+        if code != (0 if moment == "never" else -signal.SIGKILL):
+            raise SystemExit(f"a {way} to be killed at {moment} ended with {code}")
+        kept = stored if way == "push" else scene.kept("pull")
+        rows.append({"moment": moment, "moved": scene.moved(way) - began, "kept": kept})
+        worst = max(worst, _lost(way, rows))
     total, bound = scene.moved(way) - before, scene.streams * promise + _CONTROL_BYTES
     summary: Mapping[str, object] = {
         "operation": way, "payload_mib": size / _MIB, "moved_mib": round(total / _MIB, 1),
@@ -178,6 +173,17 @@ def killed(scene: Scene, way: str, promise: int, size: int, kills: int, draw: ra
     }  # fmt: skip
     print(json.dumps(summary), flush=True)
     return worst > bound
+
+
+def _lost(way: str, rows: list[dict[str, Any]]) -> int:
+    """What the kill before the last one cost, which is known now; 0 if one of both did not come so far as to look."""
+    if len(rows) < 2 or rows[-2]["kept"] is None or rows[-1]["kept"] is None:
+        return 0
+    killed, after = rows[-2:]
+    lost = max(0, int(killed["moved"] - (after["kept"] - killed["kept"])))
+    numbers = {name: round(value / _MIB, 1) for name, value in (("moved_mib", killed["moved"]), ("lost_mib", lost))}
+    print(json.dumps({"operation": way, "killed_at": killed["moment"], **numbers}), flush=True)
+    return lost
 
 
 async def _stored(server: S3Server) -> int:

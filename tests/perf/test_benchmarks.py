@@ -76,6 +76,33 @@ def test_rivals_are_listed() -> None:
     assert "s3torchconnector" in script("rivals")
 
 
+def test_a_kill_costs_what_is_promised_and_no_byte_is_wrong_afterwards() -> None:
+    *kills, files = map(
+        json.loads, script("kill_resume", "--size", "96MiB", "--shards", "2", "--kills", "5").splitlines()
+    )
+    ways = [row for row in kills if "promised_mib" in row]
+    assert [row["operation"] for row in ways] == ["push", "pull"]
+    assert all(row["kept"] for row in ways)
+    assert files["equal"] == files["files"] > 2
+
+
+def test_nothing_to_do_is_measured_on_a_hollow_model_and_moves_none_of_its_bytes(tmp_path: Path) -> None:
+    out = tmp_path / "nothing.jsonl"
+    words = ["--size", "64MiB", "--hollow", "--runs", "1", "--schemes", "http", "--out", str(out)]
+    script("bench_nothing", *words, "--folder", str(tmp_path))
+    ours = [row for row in lines(out) if row["case"] in ("pull", "push")]
+    assert len(ours) == 2
+    assert all(row["body_bytes"] < 1 << 20 for row in ours)
+    assert "beyond ms" in script("rows", str(out))
+
+
+@pytest.mark.long
+def test_memory_is_measured_over_64_connections(tmp_path: Path) -> None:
+    out = tmp_path / "memory.jsonl"
+    script("bench_memory", "--sizes", "256MiB", "--folder", str(tmp_path), "--out", str(out))
+    assert {(row["way"], row["native"]) for row in lines(out)} == {("pull", "auto"), ("pull", "off"), ("push", "auto")}
+
+
 @pytest.mark.long
 @pytest.mark.parametrize(
     ("name", "words"),

@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from itertools import chain, cycle, repeat
 
 import pytest
@@ -17,7 +17,7 @@ from bentosync.errors import (
     UnknownHost,
 )
 from bentosync.events import Event, Retried
-from bentosync.remote.contract import Part, RangeSink, Stat, Upload
+from bentosync.remote.contract import Blob, Condition, Part, RangeSink, Stat, Upload
 from bentosync.remote.retrying import RetryingRemote, RetryPolicy
 from tests.remote.conformance import Collector, pattern
 
@@ -324,3 +324,50 @@ async def test_a_name_that_nobody_ever_knew_is_given_up_soon_and_one_that_answer
     with pytest.raises(UnknownHost):
         await remote.stat("k")
     assert lost.calls == 1 + RetryPolicy().attempts
+
+
+class Picky:
+    """Stores what it is asked for, but of every call only what `stores` says."""
+
+    def __init__(self, stores: Callable[[int, str], bool], error: BentoMLException | None = None) -> None:
+        self.calls: list[list[str]] = []
+        self._stores = stores
+        self._error = error
+
+    async def write_all(self, objects: Sequence[Blob], *, condition: Condition = None, jobs: int) -> Sequence[bool]:
+        self.calls.append([blob.key for blob in objects])
+        if self._error is not None:
+            raise self._error
+        return [self._stores(len(self.calls), blob.key) for blob in objects]
+
+
+BLOBS = [Blob(f"k{number:03d}", memoryview(b"x"), None) for number in range(100)]
+
+
+def test_many_objects_are_tried_again_together_while_that_helps() -> None:
+    inner, clock = Picky(lambda call, key: call > 2 or int(key[1:]) % 10 >= 3), VirtualClock()
+    remote = RetryingRemote(inner, RetryPolicy(), clock=clock, draw=lambda: 0.5)  # type: ignore[arg-type]
+    assert not all(asyncio.run(remote.write_all(BLOBS, jobs=4)))
+    assert [len(call) for call in inner.calls] == [100, 30]
+    assert clock.pauses == [0.05]
+    inner = Picky(lambda call, key: int(key[1:]) % 3**call != 0 or call == 3)
+    remote = RetryingRemote(inner, RetryPolicy(), clock=clock, draw=lambda: 0.5)  # type: ignore[arg-type]
+    assert all(asyncio.run(remote.write_all(BLOBS, jobs=4)))
+    assert [len(call) for call in inner.calls] == [100, 34, 12]
+
+
+def test_of_many_objects_those_that_are_never_stored_are_named() -> None:
+    inner = Picky(lambda call, key: key != "k042")
+    remote = RetryingRemote(inner, RetryPolicy(), clock=VirtualClock())  # type: ignore[arg-type]
+    stored = asyncio.run(remote.write_all(BLOBS, jobs=4))
+    assert [blob.key for blob, done in zip(BLOBS, stored, strict=True) if not done] == ["k042"]
+    assert len(inner.calls) == 1
+
+
+def test_a_failure_of_all_is_left_to_single_writes_unless_nothing_can_help() -> None:
+    inner = Picky(lambda call, key: True, NetworkError("gone"))
+    remote = RetryingRemote(inner, RetryPolicy(), clock=VirtualClock())  # type: ignore[arg-type]
+    assert asyncio.run(remote.write_all(BLOBS, jobs=4)) == [False] * 100
+    refusing = RetryingRemote(Picky(lambda call, key: True, AuthError("no")), RetryPolicy())  # type: ignore[arg-type]
+    with pytest.raises(AuthError):
+        asyncio.run(refusing.write_all(BLOBS, jobs=4))

@@ -20,7 +20,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol, TypeVar
 
-from bentosync.errors import BentoMLException, IntegrityError, Throttled, UnknownHost
+from bentosync.errors import BentoMLException, IntegrityError, RemoteError, Throttled, UnknownHost
 from bentosync.events import Observer, Retried, ignore
 from bentosync.remote.contract import (
     Access,
@@ -47,6 +47,8 @@ _DAMAGED_TRIES_MAX = 3
 # A name that nobody knew so far is a wrong one; one that was reached before is missing for a moment.
 _UNKNOWN_TRIES_MAX = 3
 _TOKEN_BYTES = 4 << 20
+# Fewer objects than this are not worth a round of their own.
+_TOGETHER_MIN = 8
 
 
 class Clock(Protocol):
@@ -203,7 +205,21 @@ class RetryingRemote:
         return await self._patiently(key, lambda: self._inner.write(key, data, condition=condition, checksum=checksum))
 
     async def write_all(self, objects: Sequence[Blob], *, condition: Condition = None, jobs: int) -> Sequence[bool]:
-        """Once: what was not stored the caller writes singly, and that is repeated."""
+        """What was not stored is tried again together, as long as that helps most of it; the rest is for `write`."""
+        stored = [False] * len(objects)
+        left = list(range(len(objects)))
+        for failures in range(1, self._policy.attempts + 1):
+            done = await self._tried([objects[index] for index in left], condition, jobs)
+            for index, is_stored in zip(left, done, strict=True):
+                stored[index] = is_stored
+            before, left = len(left), [index for index in left if not stored[index]]
+            if len(left) < _TOGETHER_MIN or 2 * len(left) > before:
+                break
+            seconds = self._policy.pause_seconds(failures, RemoteError("some were not stored"), self._draw())
+            await self._clock.sleep(seconds)
+        return stored
+
+    async def _tried(self, objects: Sequence[Blob], condition: Condition, jobs: int) -> Sequence[bool]:
         try:
             stored = await self._inner.write_all(objects, condition=condition, jobs=jobs)
         except BentoMLException as error:

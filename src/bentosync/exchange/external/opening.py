@@ -134,10 +134,11 @@ def _dropbox(at: Location, settings: Settings, patience: Patience) -> Storage:
     return DropboxStorage(client, at, patience)
 
 
-def _timeout(settings: Settings) -> Any:
+def _session(settings: Settings) -> dict[str, Any]:
+    """How aiohttp's sessions are made: with our timeouts, and through the proxies of the environment."""
     from bentosync.wire.pooled import client_timeout
 
-    return client_timeout(settings.transfer)
+    return {"timeout": client_timeout(settings.transfer), "trust_env": True}
 
 
 def _gcs(at: Location, options: dict[str, Any], settings: Settings) -> Any:
@@ -152,7 +153,7 @@ def _gcs(at: Location, options: dict[str, Any], settings: Settings) -> Any:
     return GCSFileSystem(
         skip_instance_cache=True,
         use_listings_cache=False,
-        session_kwargs={"timeout": _timeout(settings)},
+        session_kwargs=_session(settings),
         token=token,
         **options,
     )
@@ -220,7 +221,7 @@ def _web(at: Location, options: dict[str, Any], settings: Settings) -> Any:
         headers["Authorization"] = f"Basic {pair}"
     return HTTPFileSystem(
         skip_instance_cache=True, use_listings_cache=False, headers=headers,
-        client_kwargs={"timeout": _timeout(settings)}, **options,
+        client_kwargs=_session(settings), **options,
     )  # fmt: skip
 
 

@@ -16,6 +16,7 @@ import resource
 import shutil
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -35,6 +36,7 @@ class Run:
     began: float = 0.0
     stages: dict[str, float] = field(default_factory=dict)
     tensors: dict[str, Any] = field(default_factory=dict)
+    mapped: bool = False
     after: Callable[[], None] = lambda: None
 
     def reach(self, stage: str) -> None:
@@ -62,6 +64,36 @@ def bentosync(run: Run, **options: Any) -> None:
             run.reach("published")
 
     run.after = publish
+
+
+def bentosync_local(run: Run) -> None:
+    """What a second start must be as fast as: the same files, as a folder."""
+    from bentosync.loader.load import load_to_device
+
+    run.tensors.update(load_to_device(Path(os.environ["PERF_FILES"]), os.environ["PERF_DEVICE"]))
+    _touch(run)
+
+
+def bentosync_rows(run: Run) -> None:
+    """One rank of eight: its rows of every matrix."""
+    from bentosync.loader.load import load_to_device, open_tensors
+
+    with open_tensors(Path(os.environ["PERF_FILES"])) as file:
+        rows = {name: file.get_slice(name).get_shape()[0] for name in file.keys()}  # noqa: SIM118
+        plan = {name: slice(count // 8 * 3, count // 8 * 4) for name, count in rows.items()}
+        run.began = time.perf_counter()
+        run.tensors.update(load_to_device(TAG, os.environ["PERF_DEVICE"], plan=plan, cache="none"))
+        for name, tensor in run.tensors.items():
+            assert tensor.equal(file.get_tensor(name)[plan[name]]), name
+
+
+def bentosync_first(run: Run, ref: str) -> None:
+    """Until the first tensor."""
+    from bentosync.loader.load import iter_tensors
+
+    with iter_tensors(ref, os.environ["PERF_DEVICE"]) as stream:
+        next(stream)
+        run.reach("first tensor")
 
 
 def runai(run: Run) -> None:
@@ -96,6 +128,14 @@ ARMS: dict[str, tuple[Callable[[Run], None], str]] = {
     "bentosync streamed": (lambda run: bentosync(run), "bentosync.loader.load"),
     "bentosync streamed, no cache": (lambda run: bentosync(run, cache="none"), "bentosync.loader.load"),
     "bentosync pull, then load": (lambda run: bentosync(run, cache="first"), "bentosync.loader.load"),
+    "bentosync second start": (lambda run: bentosync(run), "bentosync.loader.load"),
+    "bentosync local folder": (bentosync_local, "bentosync.loader.load"),
+    "bentosync rows": (bentosync_rows, "bentosync.loader.load"),
+    "bentosync first tensor": (lambda run: bentosync_first(run, TAG), "bentosync.loader.load"),
+    "bentosync first tensor by name": (
+        lambda run: bentosync_first(run, TAG.partition(":")[0]),
+        "bentosync.loader.load",
+    ),
     "runai streamer": (runai, "runai_model_streamer"),
     "s5cmd, then load_file": (s5cmd, "safetensors.torch"),
 }
@@ -137,31 +177,68 @@ def main() -> None:
         torch.zeros(1, device=os.environ["PERF_DEVICE"])
     gc.collect()
     run = Run(prefix, Path(folder))
+    _await_go()
     anon, cpu = _anonymous(), _cpu_seconds()
+    watch = _Watch() if "PERF_WATCH" in os.environ else None
     run.began = time.perf_counter()
     load(run)
     if os.environ["PERF_DEVICE"] != "cpu":
         torch.cuda.synchronize()
     run.reach("last tensor")
     loaded_cpu = _cpu_seconds() - cpu
+    size = sum(tensor.nbytes for tensor in run.tensors.values())
     grown = _anonymous() - anon
     run.after()
     total_cpu = _cpu_seconds() - cpu
-    size = sum(tensor.nbytes for tensor in run.tensors.values())
+    # Tensors that are views of files, or lie on a device, are no memory of this process's own.
+    own = 0 if run.mapped or os.environ["PERF_DEVICE"] != "cpu" else size
     result = {
         "stages": run.stages,
         "seconds": run.stages["last tensor"],
         "cpu_seconds": loaded_cpu,
         "cpu_seconds_in_all": total_cpu,
-        "anonymous_bytes_beyond_tensors": grown - size,
+        "tensor_bytes": size,
+        "bytes_beyond_tensors": grown - own,
         "digest": digest(run.tensors),
     }
+    if watch is not None:
+        result["peak_bytes_beyond_tensors"] = watch.end() - anon - own
     print(json.dumps(result))
+
+
+def _await_go() -> None:
+    """Where several begin together: say that the imports are done, and wait for the file."""
+    go = os.environ.get("PERF_GO")
+    if go is not None:
+        print("ready", flush=True)
+        while not Path(go).exists():
+            time.sleep(0.002)
+
+
+class _Watch:
+    """The most anonymous memory of this process. It takes CPU, so runs that are timed do without."""
+
+    def __init__(self) -> None:
+        self._most = 0
+        self._over = threading.Event()
+        self._thread = threading.Thread(target=self._look)
+        self._thread.start()
+
+    def _look(self) -> None:
+        while not self._over.wait(0.002):
+            self._most = max(self._most, _anonymous())
+
+    def end(self) -> int:
+        """In bytes."""
+        self._over.set()
+        self._thread.join()
+        return self._most
 
 
 def _touch(run: Run) -> None:
     import torch
 
+    run.mapped = True
     for tensor in run.tensors.values():
         tensor.view(torch.uint8).reshape(-1)[::4096].sum()
 

@@ -22,7 +22,7 @@ def draw(rows: Sequence[dict[str, Any]], out: Path) -> None:
     except ImportError:
         raise SystemExit("a chart needs matplotlib: scripts/install bench") from None
 
-    runs = [row for row in rows if "seconds" in row]
+    runs = [row for row in rows if "seconds" in row and "case" not in row]
     rates = list(dict.fromkeys(row["rate_gb"] for row in runs))
     figure, axes = pyplot.subplots(len(rates), 1, figsize=(10, 2.6 * len(rates)), squeeze=False, layout="constrained")
     for (axis,), rate in zip(axes, rates, strict=True):

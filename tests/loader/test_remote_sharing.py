@@ -6,12 +6,14 @@ import faulthandler
 import json
 import os
 import signal
+import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from bentosync.events import Progress
 from bentosync.loader.sharing import Following, take_turn
 from bentosync.loader.shelf import Shelf
 from bentosync.store.store import Store
@@ -62,25 +64,27 @@ def test_four_processes_cost_one_download(distance: Distance, tmp_path: Path, st
     assert distance.same_trees()
 
 
-def test_a_follower_reads_what_the_leader_writes_before_it_is_all_there(distance: Distance, tmp_path: Path) -> None:
+@pytest.mark.parametrize("staging", ["auto", "force"])
+def test_a_follower_reads_what_the_leader_writes_before_it_is_all_there(distance: Distance, staging: str) -> None:
     distance.server.inject("GetObject", Stall(0), key="model-2", times=None)
     patient = distance.settings(stall_seconds=60.0)
-    leader = distance.stream(settings=patient, staging="force")
+    leader = distance.stream(settings=patient, staging=staging)
     next(leader)
     assert distance.home.exists()
-    with distance.stream(settings=patient, staging="force") as follower:
+    with distance.stream(settings=patient, staging=staging) as follower:
         first = [next(follower)[0] for _ in range(8)]
     leader.close()
     assert first[0] == "odd"
     assert distance.asked("model-1") * MIB <= 2 * 12 * MIB
 
 
-def test_a_follower_whose_leader_dies_leads_on(distance: Distance, tmp_path: Path) -> None:
+@pytest.mark.parametrize("staging", ["auto", "force"])
+def test_a_follower_whose_leader_dies_leads_on(distance: Distance, tmp_path: Path, staging: str) -> None:
     distance.server.inject("GetObject", Stall(0), key="model-2", times=None)
     patient = distance.settings(stall_seconds=60.0)
-    child = forked(lambda: len(distance.load(settings=patient, staging="force")), tmp_path / "leader.json")
+    child = forked(lambda: len(distance.load(settings=patient, staging=staging)), tmp_path / "leader.json")
     wait_until(lambda: distance.asked("model-2") > 0)
-    with distance.stream(settings=patient, staging="force") as follower:
+    with distance.stream(settings=patient, staging=staging) as follower:
         seen = [next(follower)]
         os.kill(child, signal.SIGKILL)
         os.waitpid(child, 0)
@@ -99,6 +103,29 @@ def test_a_load_beside_a_pull_waits_for_the_pull(distance: Distance, tmp_path: P
     assert os.waitpid(child, 0)[1] == 0
     assert wrong(tensors.items()) == []
     assert distance.sent_bytes <= 1.1 * WEIGHT_BYTES + 400_000
+
+
+def test_a_follower_maps_and_fetches_nothing_and_its_progress_is_told(distance: Distance) -> None:
+    distance.server.inject("GetObject", Stall(0), key="model-2", times=None)
+    patient = distance.settings(stall_seconds=60.0)
+    seen: list[Any] = []
+    with distance.stream(settings=patient) as leader:
+        tensors = [next(leader)]
+        with distance.stream(settings=patient, on_event=seen.append) as follower:
+            tensors += [next(follower) for _ in range(8)]
+            distance.server.heal()
+            distance.server.hang_up()
+            rest: list[Any] = []
+            thread = threading.Thread(target=lambda: rest.extend(leader))
+            thread.start()
+            tensors += follower
+        thread.join()
+    tensors += rest
+    assert wrong(tensors) == []
+    assert follower.report is not None
+    assert (follower.report.path, follower.report.fetched_bytes) == ("network-mapped", 0)
+    progress = [event for event in seen if isinstance(event, Progress)]
+    assert progress[-1].done_bytes == progress[-1].total_bytes >= WEIGHT_BYTES
 
 
 def test_a_leader_that_brings_nothing_is_not_waited_for(distance: Distance) -> None:

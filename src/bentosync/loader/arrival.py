@@ -131,6 +131,10 @@ class Arrival:
         if self.cache.state != "filling":
             self._fetcher.close()
 
+    def settle(self) -> bool:
+        """Wait until nothing is written any more; whether the version is in the store now."""
+        return self.cache.wait() == "published"
+
     def close(self) -> None:
         """Let go of the files; unless it is kept, stop, and leave a partial. A second call does nothing."""
         if not self._kept:

@@ -6,9 +6,9 @@
 | `none` | any | streamed; the disk is not touched |
 | `tee` | GPU, or CPU with `staging="force"` | streamed, written beside it; or another process's copy is followed |
 | `tee` | CPU, all tensors | pulled, and mapped while it comes (`arrival`); no second copy of anything |
-| `tee` | CPU, another process fetches it | waited for, then mapped |
+| `tee` | CPU, another process fetches it | mapped from its partial while it comes (`companion`) |
 | `tee` | CPU, `own=True` or a store on a network file system, and memory for twice the weights | as for a GPU |
-| `tee` | the same, less memory | pulled, then read |
+| `tee` | the same, less memory, or another process fetches it | pulled (or waited for), then mapped or read |
 
 "Pulled" is also the way when the manifest has no table for a weight file, and when the store has a version of that name
 after all: a pull says what is wrong, or that all is well.
@@ -30,6 +30,7 @@ from bentosync.events import Event, Observer, Progress, Retried, ignore
 from bentosync.formats.safetensors import INDEX_BYTES_MAX, Header, parse_header
 from bentosync.loader.arrival import Arrival
 from bentosync.loader.cache import Cache
+from bentosync.loader.companion import Companion
 from bentosync.loader.device import Backend, parse_device, why_no_cuda
 from bentosync.loader.fetcher import Fetcher
 from bentosync.loader.filesystem import is_network
@@ -114,6 +115,7 @@ class Distant:
     lasting: bool = False
     tee_again: Callable[[], Tee | None] | None = None
     arrival: Arrival | None = None
+    companion: Companion | None = None
     cache: Cache = field(default_factory=lambda: Cache("none", "none"))
     mapped: Literal[False] = False
 
@@ -158,6 +160,8 @@ class Distant:
 
     def use_shelf(self, *, published: bool) -> None:
         """Take from the disk what the store has of the version; the rest comes from the network."""
+        if self.shelf is not None:
+            return
         self.shelf = Shelf(opened_store(self.settings), self.found.tag, self.found.manifest)
         if published:
             self.shelf.publish()
@@ -248,7 +252,7 @@ def _open(
     if whole and not maps and not ample:
         return None
     turn, refusal = _turn(store, found)
-    if whole and turn is None and refusal is None:
+    if whole and not maps and turn is None and refusal is None:
         return None
     with ExitStack() as unless_it_works:
         if turn is not None:
@@ -261,6 +265,8 @@ def _open(
         unless_it_works.pop_all()
     if distant.arrival is None:
         _share(distant, store, where, turn, refusal, ample=ample)
+    if maps and distant.following is not None:
+        distant.companion = Companion(distant.following, version.entries, strength, _moved(distant))
     return distant
 
 
@@ -289,8 +295,12 @@ def _arrival(distant: Distant, store: Store, where: Elsewhere, turn: ExitStack) 
         strong=strong,
         publish=_publisher(found, store, where, strong=strong, published=_published(distant)),
         check_space=lambda: require_space(store, target, found.tag),
-        moved=_Moved(distant) if distant.options.on_event is not None else lambda path, count: None,
+        moved=_moved(distant),
     )
+
+
+def _moved(distant: Distant) -> Callable[[str, int], None]:
+    return _Moved(distant) if distant.options.on_event is not None else lambda path, count: None
 
 
 class _Moved:

@@ -93,6 +93,10 @@ class Following:
                 finally:
                     self._lock.release()
 
+    def descriptor(self, path: str) -> int | None:
+        """A file of which something was obtained, open until the shelf is closed; None: it is not there."""
+        return self._shelf.descriptor(path)
+
     def stop(self) -> None:
         """Nobody waits any more."""
         self._stopped.set()

@@ -73,6 +73,10 @@ class Shelf:
             return self._refuse(path, offset)
         return True
 
+    def descriptor(self, path: str) -> int | None:
+        """The file, open until this is closed, wherever it is moved meanwhile; None: it is not there."""
+        return self._open(self._files[path])
+
     def _refuse(self, path: str, offset: int) -> bool:
         self._bad.add((path, offset))
         return False

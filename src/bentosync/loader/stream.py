@@ -71,8 +71,9 @@ def _steps(
     opening: Opening | Distant, wanted: tuple[Wanted, ...], began: float
 ) -> Generator[tuple[str, Tensor], None, Report]:
     if isinstance(opening, Distant):
-        if opening.arrival is not None:
-            return arriving_tensors(opening, opening.arrival, wanted, began)
+        source = opening.arrival or opening.companion
+        if source is not None:
+            return arriving_tensors(opening, source, wanted, began)
         return streamed_tensors(opening, wanted, began)
     return (mapped_tensors if opening.mapped else staged_tensors)(opening, wanted, began)
 

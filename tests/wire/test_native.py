@@ -14,11 +14,13 @@ from pathlib import Path
 
 import pytest
 import trustme
+import xxhash
 
 from bentosync.errors import NetworkError, RemoteError
 from bentosync.native import receiving
 from bentosync.settings import TransferSettings
 from bentosync.wire.exchange import Request, Wire
+from bentosync.wire.landing import Landing
 from bentosync.wire.pooled import PooledWire
 from tests.servers.raw import Connection, RawServer, Received, Script, serve
 from tests.wire.test_wire import Collector, eventually, pattern, wants
@@ -26,6 +28,7 @@ from tests.wire.test_wire import Collector, eventually, pattern, wants
 pytestmark = pytest.mark.skipif(receiving.openssl_version() is None, reason="no compiled core, or no OpenSSL 3")
 
 FAST = TransferSettings(jobs=4, connect_seconds=1, stall_seconds=0.15)
+UNIT = 64 << 10
 HEAD = b"HTTP/1.1 200 OK\r\nContent-Length: 100000000\r\n\r\n"
 
 
@@ -100,6 +103,73 @@ async def test_http_is_received_by_the_core_too() -> None:
         assert await received(wire, server.url, 5) == b"plain"
         await wire.aclose()
     assert "accept" not in server.requests[0].headers  # aiohttp sends it, we do not
+
+
+class Lander:
+    """A landing sink: `data` goes to `offset` of `fd`, in units of 64 KiB; one digest may be wrong."""
+
+    def __init__(self, fd: int, offset: int, data: bytes, *, wrong: int | None = None) -> None:
+        self.fd, self.offset = fd, offset
+        self.at, self.count, self.times = 0, 0, (0.0, 0.0, 0.0)
+        self.memory = memoryview(bytearray(UNIT))
+        self.handed_over = b""
+        self.digests = b"".join(xxhash.xxh3_64_digest(data[at : at + UNIT]) for at in range(0, len(data), UNIT))
+        if wrong is not None:
+            self.digests = self.digests[: 8 * wrong] + bytes(8) + self.digests[8 * wrong + 8 :]
+
+    def landing(self, left: int) -> Landing | None:
+        digests = self.digests[self.at // UNIT * 8 :]
+        return None if self.handed_over else Landing(self.memory, self.fd, self.offset + self.at, left, digests)
+
+    def landed(self, count: int, coming: int) -> None:
+        self.at += count
+
+    def spent(self, hash_seconds: float, disk_seconds: float, disk_cpu_seconds: float) -> None:
+        self.times = (hash_seconds, disk_seconds, disk_cpu_seconds)
+
+    def buffer(self) -> memoryview:
+        return self.memory
+
+    def filled(self, count: int) -> None:
+        if not self.handed_over:
+            self.handed_over = bytes(self.memory[:count])
+
+
+@pytest.mark.parametrize("threads", [1, 4])
+async def test_bodies_land_in_one_file_side_by_side_and_what_that_took_is_told(threads: int, tmp_path: Path) -> None:
+    data = pattern(20 * UNIT + 4321)
+    size = len(data)
+
+    async def script(connection: Connection, received: Received) -> None:
+        await connection.reply(data)
+
+    fd = os.open(tmp_path / "file", os.O_RDWR | os.O_CREAT)
+    sinks = [Lander(fd, number * size, data) for number in range(8)]
+    async with serve(script) as server:
+        wire = native(threads=threads)
+        async with asyncio.TaskGroup() as group:
+            for sink in sinks:
+                group.create_task(wire.receive(Request("GET", server.url), judge=wants(size), sink=sink))
+        await wire.aclose()
+    assert (tmp_path / "file").read_bytes() == data * 8
+    assert all(sink.at == size and not sink.handed_over for sink in sinks)
+    assert all(hashed > 0 and disk > 0 for hashed, disk, _ in (sink.times for sink in sinks))
+    os.close(fd)
+
+
+async def test_a_unit_that_is_not_what_it_should_be_is_handed_over_and_never_written(tmp_path: Path) -> None:
+    data = pattern(5 * UNIT)
+
+    async def script(connection: Connection, received: Received) -> None:
+        await connection.reply(data)
+
+    fd = os.open(tmp_path / "file", os.O_RDWR | os.O_CREAT)
+    sink = Lander(fd, 0, data, wrong=2)
+    async with talk(script) as (wire, server):
+        await wire.receive(Request("GET", server.url), judge=wants(len(data)), sink=sink)
+    assert sink.handed_over == data[2 * UNIT : 3 * UNIT]
+    assert (tmp_path / "file").read_bytes() == data[: 2 * UNIT]
+    os.close(fd)
 
 
 @pytest.mark.parametrize("sent", [b"", b"HTTP/1.1 200 OK\r\n", HEAD, HEAD + b"some"])

@@ -236,7 +236,7 @@ KEYS: tuple[Key, ...] = (
         "native",
         "auto, on, off",
         one_of("auto", "on", "off"),
-        "Whether the compiled core is used, also to receive https; `on` fails where there is none.",
+        "Whether the compiled core is used, also to receive bodies; `on` fails where there is none.",
         "BENTOSYNC_NATIVE",
     ),
     Key("store.home", "path", path, "BentoML's home; models lie in its `models` folder.", "BENTOML_HOME"),

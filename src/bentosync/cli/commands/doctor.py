@@ -68,7 +68,7 @@ def _native(session: Session) -> Iterator[Finding]:
     fast = "fast" if checksum.fast_crc64nvme(native=mode) else "slow"
     yield Finding("native core", f"{'yes' if select.compiled(mode) else 'no, pure Python'}; CRC64NVME {fast}")
     openssl = receiving.openssl_version(mode)
-    yield Finding("https", f"received by the native core, {openssl}" if openssl else "received in Python")
+    yield Finding("bodies", f"received by the native core, {openssl}" if openssl else "received in Python")
 
 
 def _event_loop(session: Session) -> Iterator[Finding]:

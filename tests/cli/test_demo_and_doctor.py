@@ -65,7 +65,7 @@ def test_the_doctor_reports_on_everything(invoke: Invoke, world: World) -> None:
         "python",
         "libraries",
         "native core",
-        "https",
+        "bodies",
         "event loop",
         "store",
         "torch",

@@ -8,6 +8,7 @@ the clock stops: that is what a mapped load puts off. First every loader is trie
 their own, which is watched.
 
     python -m perf.bench_load --quick                       # under a minute, CPU
+    python -m perf.bench_load --goals --pairs 7             # every row of the goals on the CPU, 10 minutes
     python -m perf.bench_load --install --device cuda --scale 1     # L 20 GB, M 16 GB of 19,000 tensors, S 0.5 GB
     python -m perf.bench_load --scale 0.1 --state cold --out results.jsonl --chart results.svg
 
@@ -33,7 +34,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from perf import load_table, loaders
+from perf import load_goals, load_table, loaders
 from perf.checkpoints import checkpoints, digest_of_files, digest_of_tensors, generate, set_state
 from perf.process import file_system, machine
 
@@ -79,7 +80,7 @@ def child(job: dict[str, Any]) -> dict[str, Any]:
     }
     if report is not None:
         result |= {"path": report.path, "bound_by": report.bound_by, "stages": asdict(report.stages)}
-        result |= {"pinned_bytes": report.pinned_bytes}
+        result |= {"pinned_bytes": report.pinned_bytes, "device_peak_bytes": report.device_peak_bytes}
     if tensors and device != "cpu":
         tensors = report = None
         gc.collect()
@@ -211,14 +212,20 @@ class Bench:
         jobs = []
         for name in self._files:
             for arm in self._arms:
+                if not self._wanted(name, arm):
+                    continue
                 touches = [False, True] if arm.lazy and self._arguments.device == "cpu" else [False]
                 jobs += [(name, arm, settings, touch) for settings in self._chosen(name, arm) for touch in touches]
-        turns = [job for job in jobs for _ in range(self._arguments.reps)]
-        random.Random(self._arguments.seed).shuffle(turns)
-        for name, arm, settings, touch in turns:
-            self._record("timed", name, arm, settings, touch=touch)
+        draw = random.Random(self._arguments.seed)
+        for number in range(self._arguments.pairs):
+            for name, arm, settings, touch in draw.sample(jobs, len(jobs)):
+                self._record("timed", name, arm, settings, touch=touch, number=number)
         for name, arm, settings, touch in jobs if not self._arguments.quick else []:
             self._record("watched", name, arm, settings, touch=touch)
+
+    def _wanted(self, name: str, arm: loaders.Arm) -> bool:
+        """With `--goals` only what some goal is about."""
+        return not self._arguments.goals or load_goals.needed(name, arm.name, self._arguments.device.partition(":")[0])
 
     def _chosen(self, name: str, arm: loaders.Arm) -> list[loaders.Settings]:
         """The defaults, and the fastest other settings if any beats them in one run each."""
@@ -230,7 +237,14 @@ class Bench:
         return [arm.settings[0]] if best == 0 else [arm.settings[0], arm.settings[best]]
 
     def _record(
-        self, kind: str, name: str, arm: loaders.Arm, settings: loaders.Settings, *, touch: bool = False
+        self,
+        kind: str,
+        name: str,
+        arm: loaders.Arm,
+        settings: loaders.Settings,
+        *,
+        touch: bool = False,
+        number: int = 0,
     ) -> dict[str, Any] | None:
         if arm.name in self._failed:
             return None
@@ -239,7 +253,8 @@ class Bench:
         set_state([loaders.packed(file) for file in files] if arm.packed else files, state)
         job = {"arm": arm.name, "device": self._arguments.device, "touch": touch, "watch": kind == "watched",
                "settings": dict(settings), "files": [str(file) for file in files]}  # fmt: skip
-        row = {"kind": kind, "set": name, "arm": arm.name, "settings": dict(settings), "touch": touch, "state": state}
+        row = {"kind": kind, "set": name, "arm": arm.name, "settings": dict(settings), "touch": touch, "state": state,
+               "round": number}  # fmt: skip
         try:
             result = self._process(arm, settings, "--child", json.dumps(job))
         except RuntimeError as error:
@@ -299,7 +314,8 @@ def main() -> None:
     parser.add_argument("--device", default="cpu", help="cpu or cuda")
     parser.add_argument("--scale", type=float, default=0.05, help="1 is L 20 GB, M 16 GB, S 0.5 GB")
     parser.add_argument("--sets", default="LMS")
-    parser.add_argument("--reps", type=int, default=5)
+    parser.add_argument("--pairs", type=int, default=5, help="rounds; a goal wants at least 7")
+    parser.add_argument("--goals", action="store_true", help="only what the goals are about")
     parser.add_argument("--sweep", action=argparse.BooleanOptionalAction, default=True)
     parser.add_argument("--state", choices=["warm", "cold"], default="warm")
     parser.add_argument("--seed", type=int, default=1)
@@ -319,7 +335,7 @@ def main() -> None:
     if arguments.install:
         subprocess.run([sys.executable, "-m", "perf.loaders"], check=False, cwd=_ROOT, stdout=sys.stderr)
     if arguments.quick:
-        arguments.scale, arguments.reps, arguments.sets, arguments.sweep = 0.01, 1, "S", False
+        arguments.scale, arguments.pairs, arguments.sets, arguments.sweep = 0.01, 1, "S", False
     with tempfile.TemporaryDirectory(prefix="bentosync-bench-") as scratch:
         folder = arguments.folder or Path(scratch)
         known = facts(arguments.device, folder)
@@ -333,6 +349,7 @@ def main() -> None:
     if arguments.chart:
         load_table.chart(bench.rows, arguments.chart)
     print(load_table.table(bench.rows, known))
+    print(load_goals.table(bench.rows, known))
 
 
 if __name__ == "__main__":

@@ -41,10 +41,15 @@ class Goal:
 
 def table(rows: Sequence[Row]) -> str:
     """Markdown."""
+    return printed(list(goals(rows)))
+
+
+def printed(held: Sequence[Goal]) -> str:
+    """Markdown: a row a goal."""
     lines = ["| goal | at most | median (range) | rounds | |", "|---|---|---|---|---|"]
     words = {True: "met", False: "missed", None: "not measured"}
-    for goal in goals(rows):
-        cells = [goal.what, f"{goal.limit:g}", spread(goal.values), str(len(goal.values)), words[goal.met]]
+    for goal in held:
+        cells = [goal.what, f"{goal.limit:.3g}", spread(goal.values), str(len(goal.values)), words[goal.met]]
         lines.append(f"| {' | '.join(cells)} |")
     return "\n".join(lines)
 

@@ -86,5 +86,6 @@ def _sending(self: object, data: bytes) -> int:
     base = type(self).__mro__[1]
     sent: int = base.send(self, data)  # type: ignore[attr-defined]
     if _counted(self, sent):
+        self._resp = ("426 Connection aborted.", logging.getLogger("pyftpdlib").debug)  # type: ignore[attr-defined]
         self.close()  # type: ignore[attr-defined]
     return sent

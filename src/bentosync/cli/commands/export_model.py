@@ -23,9 +23,9 @@ FORMATS = ("bentomodel", "gz", "xz", "bz2", "zst", "tar", "zip", "folder")
 def export(session: Session, model: str, path: str, output_format: str | None, compress: bool) -> None:
     """Write a model to an archive or a folder.
 
-    PATH is a file (NAME.bentomodel, .tar, .gz, .xz, .bz2, .zst, .zip) or a folder to put NAME-VERSION.bentomodel in; the
-    default is the working directory. It may be a URL: s3://bucket/path, and gs, az, ftp, sftp, webdav or dropbox with
-    the extra of that name. BentoML imports what is written here (zst excepted).
+    PATH is a file (NAME.bentomodel, .tar, .gz, .xz, .bz2, .zst, .zip) or a folder to put NAME-VERSION.bentomodel in;
+    the default is the working directory. It may be a URL: s3://bucket/path, and with an extra gs, az, ftp, sftp, webdav
+    or dropbox. BentoML imports what is written here (zst excepted).
     """
     written, end = export_one(session, model, path, output_format, compress=compress)
     if session.json:

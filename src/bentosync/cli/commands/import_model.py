@@ -34,8 +34,8 @@ def import_models(
     """Read archives or folders into the local store.
 
     PATH is an archive of bentosync's or BentoML's, whatever it is called, or a folder, also one that Hugging Face
-    tools downloaded (with --name), or the URL of one: s3://bucket/path, and gs, az, ftp, sftp, webdav, dropbox, hf or
-    https with the extra of that name. Links in folders are followed. With -q the only output is the path in the store.
+    tools downloaded (with --name), or the URL of one: s3://bucket/path, and with an extra gs, az, ftp, sftp, webdav,
+    dropbox, hf or https. Links in folders are followed. With -q the only output is the path in the store.
     """
     if skip_existing and force:
         raise InvalidArgument("--skip-existing keeps what --force replaces", hint="choose one of them")

@@ -25,15 +25,19 @@ _BLOCK = re.compile(
 )
 
 
+_TAB = re.compile(r"^(?::::\{tab-item\} (?P<name>\w+)|:::)$", re.MULTILINE)
+
+
 @dataclass(frozen=True)
 class Block:
-    """One fence. `line` is where its text begins, counted from 1."""
+    """One fence. `line` is where its text begins, counted from 1; `tab` is the one it stands in, if any."""
 
     language: str
     text: str
     line: int
     verb: str = ""
     what: str = ""
+    tab: str = ""
 
     @property
     def is_run(self) -> bool:
@@ -51,6 +55,12 @@ def blocks(page: Path) -> list[Block]:
             text.count("\n", 0, found.start("text")) + 1,
             found["verb"] or "",
             found["what"] or "",
+            _tab(text, found.start()),
         )
         for found in _BLOCK.finditer(text)
     ]
+
+
+def _tab(text: str, position: int) -> str:
+    before = [found["name"] or "" for found in _TAB.finditer(text, 0, position)]
+    return before[-1] if before else ""

@@ -98,15 +98,28 @@ assert (tensors["layer.weight"].numpy() == weights["layer.weight"]).all()
 """What is true at the end of a page, in the names of its Python."""
 
 
+TABS = {"docs/quickstart.md": ("CLI", "Python")}
+"""Pages whose tabs are alternatives: each is played by itself. In all others the tabs follow each other."""
+
+
 @pytest.fixture
 def scene(tmp_path: Path, s3_server: S3Server) -> Scene:
     return Scene.make(tmp_path / "machine", s3_server)
 
 
-@pytest.mark.parametrize("page", [page for page in PAGES if any(b.is_run for b in blocks(page))], ids=named)
-def test_a_page_does_what_it_says(page: Path, scene: Scene) -> None:
+READERS = [
+    pytest.param(page, tab, id=f"{named(page)} {tab}".rstrip())
+    for page in PAGES
+    if any(block.is_run for block in blocks(page))
+    for tab in TABS.get(named(page), ("",))
+]
+
+
+@pytest.mark.parametrize(("page", "tab"), READERS)
+def test_a_page_does_what_it_says(page: Path, tab: str, scene: Scene) -> None:
     STAGES.get(named(page), lambda scene: None)(scene)
-    scene.play(page, blocks(page), check=CHECKS.get(named(page), ""))
+    read = [block for block in blocks(page) if not tab or block.tab in ("", tab)]
+    scene.play(page, read, check=CHECKS.get(named(page), ""))
 
 
 @pytest.mark.parametrize("page", PAGES, ids=named)

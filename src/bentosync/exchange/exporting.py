@@ -19,6 +19,7 @@ from bentosync.exchange import place, proven
 from bentosync.exchange.external.contract import Sending, Storage
 from bentosync.exchange.external.folder import ExternalFolderWriter
 from bentosync.exchange.external.location import Location
+from bentosync.exchange.external.serial import serial
 from bentosync.exchange.folder_writer import FolderWriter
 from bentosync.exchange.output import Output
 from bentosync.exchange.place import Target
@@ -106,6 +107,7 @@ def _export_to(
 
     if not at.scheme.writable:
         raise Unsupported(f"{at.shown}: {at.scheme.name}:// can only be read")
+    on_event = serial(on_event)
     with opened(at, settings, on_event) as storage:
         target, chosen = place.distant(at, model.tag, asked, lambda path: _is_folder(storage, path))
         _check_format(chosen, compress)

@@ -20,6 +20,7 @@ from bentosync.errors import Conflict, InvalidArgument, NoSpace
 from bentosync.events import Observer, Warned, ignore
 from bentosync.exchange.arrival import Arrival
 from bentosync.exchange.external.location import Location
+from bentosync.exchange.external.serial import serial
 from bentosync.exchange.source import Source, open_distant, open_source
 from bentosync.exchange.watch import Watch
 from bentosync.formats.archive.extractor import Extractor
@@ -82,7 +83,8 @@ def import_model(
     """
     asked = None if name is None else Tag.from_taglike(name)
     with translated(f"importing {path if isinstance(path, str) else path.shown}"):
-        importing = _Import(store, path, asked, existing, limits or Limits(), on_event)
+        observer = on_event if isinstance(path, str) else serial(on_event)
+        importing = _Import(store, path, asked, existing, limits or Limits(), observer)
         return importing.run(input_format, settings)
 
 

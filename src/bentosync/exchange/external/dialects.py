@@ -18,6 +18,7 @@ from bentosync.formats.archive.member import Bytes
 _PIECE_BYTES = 1 << 20
 _BLOCK_BYTES = 16 << 20
 _PIPE_PIECES = 16
+_DISCARD_SECONDS = 5.0
 
 
 class Objects(Dialect):
@@ -198,10 +199,16 @@ class BufferedSink(PlainSink):
 
     def discard(self) -> None:
         """Cancel the upload, and keep the collector from completing it."""
-        with contextlib.suppress(NotImplementedError):
-            self._file.discard()
-        self._file.buffer = None
-        self._file.closed = True
+        from fsspec.asyn import sync
+
+        file = self._file
+        try:
+            # Google's has a location. gcsfs would try for half a minute to tell a server that is gone.
+            if getattr(file, "location", None) is not None:
+                sync(file.fs.loop, file.fs._call, "DELETE", file.location, timeout=_DISCARD_SECONDS)
+        finally:
+            file.buffer = None
+            file.closed = True
 
 
 class _FtpSink:

@@ -21,16 +21,17 @@ from bentosync import aio
 from bentosync.cli.synthetic import write_model
 from bentosync.settings import RemoteSettings, Settings
 from bentosync.store.store import Store
+from tests.docs.page import DOCS, blocks
 from tests.processes import sandbox
 from tests.processes.conftest import CREDENTIALS, MIB
 from tests.processes.sandbox import Sandbox, Volume
 from tests.servers.faulty.server import BUCKET, FaultyS3
 
-PAGE = sandbox.REPOSITORY / "docs/how-to/kubernetes.md"
 DOCUMENTS = [
     document
-    for block in re.findall(r"^```yaml\n(.*?)^```$", PAGE.read_text(), re.MULTILINE | re.DOTALL)
-    for document in yaml.safe_load_all(block)
+    for block in blocks(DOCS / "how-to/kubernetes.md")
+    if block.language == "yaml"
+    for document in yaml.safe_load_all(block.text)
 ]
 VLLM = """#!/bin/sh
 set -e

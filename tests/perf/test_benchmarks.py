@@ -11,6 +11,8 @@ from typing import Any
 
 import pytest
 
+from bentosync.native import receiving
+
 ROOT = Path(__file__).parents[2]
 
 pytestmark = pytest.mark.skipif(
@@ -70,6 +72,14 @@ def test_a_chart_is_drawn(pulled: Path, tmp_path: Path) -> None:
     pytest.importorskip("matplotlib", reason="matplotlib is in the bench extra")
     script("chart", str(pulled), "--out", str(tmp_path / "chart.svg"))
     assert (tmp_path / "chart.svg").stat().st_size > 1000
+
+
+@pytest.mark.skipif(receiving.openssl_version() is None, reason="no compiled core, or no OpenSSL 3")
+def test_receiving_alone_is_measured_for_each_number_of_threads(tmp_path: Path) -> None:
+    words = ["--size", "16MiB", "--rounds", "1", "--values", "1", "3", "--weathers", "near", "--folder", str(tmp_path)]
+    rows = [json.loads(line) for line in script("exp_receive", *words).splitlines()]
+    assert [(row["tls"], row["threads"]) for row in rows] == [(False, 1), (False, 3), (True, 1), (True, 3)]
+    assert all(row["cpu_s_per_gib"] > 0 for row in rows)
 
 
 def test_rivals_are_listed() -> None:

@@ -34,7 +34,7 @@ Way = Literal["pull", "push"]
 
 # Some rivals abort now and then (obstore ends with SIGABRT and not a word): that costs them the round, not the run.
 _FAILURES_MAX = 3
-_SETTLED_SECONDS = 2.1
+SETTLED_SECONDS = 2.1
 
 
 @dataclass(frozen=True)
@@ -160,7 +160,7 @@ class Workspace:
         if shape.hollow:
             shutil.copytree(self.files, self.root / "links", copy_function=os.link)
         # What changed a moment ago may change again unnoticed: its digests would not be remembered.
-        time.sleep(_SETTLED_SECONDS)
+        time.sleep(SETTLED_SECONDS)
         (self.served / BUCKET).mkdir(parents=True)
         with serve(None if shape.hollow else self.served, keep=not shape.hollow) as server:
             command = Ours(self).command(Case("push", False, False), server)

@@ -369,7 +369,6 @@ class S3Remote:
 
     def _echo(self, checksum: bytes | None, key: str) -> Callable[[Reply], None]:
         """Amazon repeats the checksum of what it stored: another one is the reply to another request, gone astray."""
-
         sent = None if checksum is None else documents.encode(checksum)
 
         def check(reply: Reply) -> None:

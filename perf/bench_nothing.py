@@ -44,7 +44,8 @@ def main() -> None:
             workspace.fill(model.Shape(arguments.size, shards=2, small=20, hollow=arguments.hollow))
             measured(workspace, False, 0)
         if arguments.hollow:
-            time.sleep(SETTLED_SECONDS)  # digging touched the files: the next run reads them once more, and remembers it
+            # Digging has touched the files: the next run, which is not counted, reads them once more and remembers them.
+            time.sleep(SETTLED_SECONDS)
         for scheme in arguments.schemes:
             for row in measured(workspace, scheme == "https", arguments.runs):
                 emit({**row, "bytes": arguments.size, **process.machine()}, arguments.out)

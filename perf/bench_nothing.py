@@ -44,7 +44,7 @@ def main() -> None:
             workspace.fill(model.Shape(arguments.size, shards=2, small=20, hollow=arguments.hollow))
             measured(workspace, False, 0)
         if arguments.hollow:
-            # Digging has touched the files: the next run, which is not counted, reads them once more and remembers them.
+            # Digging has touched the files: the next run, which does not count, reads them once more.
             time.sleep(SETTLED_SECONDS)
         for scheme in arguments.schemes:
             for row in measured(workspace, scheme == "https", arguments.runs):

@@ -28,7 +28,7 @@ from bentosync.transfer.plateau import chosen
 Result = TypeVar("Result")
 Opened = Callable[[], AbstractAsyncContextManager[Remote]]
 
-LEVEL_START = 16
+_LEVEL_START = 16
 """A load is over in seconds: it begins with as many requests as one machine of a bucket serves well."""
 
 _CLOSE_SECONDS = 2.0
@@ -94,7 +94,7 @@ class Fetcher:
 
         async def keep_pace() -> None:
             try:
-                level = chosen(streams_max, unit_bytes, level_start=LEVEL_START)
+                level = chosen(streams_max, unit_bytes, level_start=_LEVEL_START)
                 self._pace = Pace(level, self.meter, total_bytes=total_bytes)
                 async with self._pace.running():
                     started.set_result(None)

@@ -44,7 +44,6 @@ class Modes:
         if stat.S_IMODE(status.st_mode) != wanted:
             os.chmod(path, wanted)
 
-
     def fit(self, status: os.stat_result) -> bool:
         """Whether a file or folder with this status has group and mode already."""
         alike = self.group is None or status.st_gid == self.group

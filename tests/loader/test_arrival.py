@@ -202,3 +202,12 @@ def test_tensors_are_handed_out_while_later_ones_are_not_there(distance: Distanc
     with distance.stream(settings=distance.settings(stall_seconds=60.0)) as stream:
         assert bytes_of(next(stream)[1]) == true_bytes("odd")
         assert stream.report is None
+
+
+def test_what_comes_first_is_asked_for_first_and_in_small_requests(distance: Distance) -> None:
+    distance.load()
+    calls = [call for call in distance.server.calls if "/files/" in call.key and "model-" in call.key]
+    spans = [tuple(map(int, call.headers["range"].removeprefix("bytes=").split("-"))) for call in calls]
+    assert all(last - first < MIB for first, last in spans)
+    assert {call.key.rpartition("/")[2] for call in calls[:4]} == {"model-1.safetensors"}
+    assert min(spans[:4])[0] == 0

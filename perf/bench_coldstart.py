@@ -65,7 +65,7 @@ def main() -> None:
     else:
         rows = run(arguments)
     print(table(rows))
-    print(cold_goals.table(rows))
+    print(f"### Goals\n\n{cold_goals.table(rows)}")
     if arguments.chart:
         from perf.coldstart_chart import draw
 

@@ -349,7 +349,7 @@ def main() -> None:
     if arguments.chart:
         load_table.chart(bench.rows, arguments.chart)
     print(load_table.table(bench.rows, known))
-    print(load_goals.table(bench.rows, known))
+    print(f"\n### Goals\n\n{load_goals.table(bench.rows, known)}")
 
 
 if __name__ == "__main__":

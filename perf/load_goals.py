@@ -50,7 +50,7 @@ def table(rows: Sequence[Row], machine: Row) -> str:
 def _on_cpu(rows: Sequence[Row]) -> Iterator[Goal]:
     for name in ("L", "M", "S"):
         for touch in (False, True):
-            what = f"{name}: mapped{', touched,' if touch else ''}: seconds ÷ safe_open"
+            what = f"{name}: mapped{' and touched' if touch else ''}: seconds ÷ safe_open"
             yield Goal(what, 1.1, _ratios(rows, name, MAPPED, (SAFE_OPEN,), touch=touch))
         extra = [_peak(rows, name, MAPPED) - _peak(rows, name, SAFE_OPEN)] if _watched(rows, name, MAPPED) else []
         yield Goal(f"{name}: mapped: anonymous MiB more than safe_open", 8, extra)

@@ -26,6 +26,8 @@ _WRITE_SLICE_BYTES = 8 << 20
 _LOCK_SECONDS_MAX = 30.0
 _LOCK_POLL_SECONDS = 0.01
 _PUBLISH_TRIES = 10
+# Syncing the file system waits for what others wrote there, too; for a few files that is not worth it.
+_SYNC_ONE_BY_ONE_MAX = 16
 
 
 @contextlib.contextmanager
@@ -123,18 +125,19 @@ def write_temporary(folder: Path, buffers: Sequence[memoryview]) -> Path:
 
 @contextlib.contextmanager
 def together(folder: Path, contents: Sequence[memoryview]) -> Iterator[list[Path]]:
-    """As `write_temporary` for each of `contents`, with one sync for all; what was not published is gone afterwards."""
+    """As `write_temporary` for each of `contents`, of many with one sync for all; what is not published goes again."""
     made: list[Path] = []
     prefix = f"{folder}/tmp-{secrets.token_hex(8)}-"
+    one_by_one = len(contents) <= _SYNC_ONE_BY_ONE_MAX
     try:
-        with synced(folder):
+        with contextlib.nullcontext() if one_by_one else synced(folder):
             for number, content in enumerate(contents):
                 path = Path(f"{prefix}{number}")
                 descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666)
                 made.append(path)
                 try:
                     write_all(descriptor, [content], 0)
-                    _date(descriptor)
+                    (seal if one_by_one else _date)(descriptor)
                 finally:
                     os.close(descriptor)
         yield made

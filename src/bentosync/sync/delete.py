@@ -77,7 +77,7 @@ async def remove_push(remote: Remote, tag: Tag, push_id: str) -> None:
 
 
 async def remove_folder(remote: Remote, prefix: str) -> None:
-    """Delete all objects and unfinished uploads below `prefix`, a push's folder that no manifest names, and its packs."""
+    """Delete all objects and unfinished uploads below `prefix`, a push's folder that no manifest names, and packs."""
     async for unfinished in remote.list_uploads(prefix):
         await remote.abort_upload(unfinished)
     for below in (keys.packs_prefix(prefix), prefix):

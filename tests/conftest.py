@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import inspect
+import signal
 
 import pytest
 
 pytest_plugins = ["bentosync.testing", "tests.tally", "tests.servers.fixtures"]
+
+# A shell that starts the tests in the background has them ignore Ctrl-C, and Python then leaves it at that.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.hookimpl(tryfirst=True)

@@ -21,7 +21,7 @@ import re
 import threading
 import traceback
 from collections.abc import Callable, Coroutine, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -264,10 +264,13 @@ class Bench:
     @contextmanager
     def _nothing_leaks(self) -> Iterator[None]:
         self.server.hang_up()
-        before = descriptors(), threading.active_count()
+        before, threads = descriptors(), threading.active_count()
         yield
         self.server.hang_up()
-        assert (descriptors(), threading.active_count()) == before, "descriptors or threads are left"
+        after = descriptors()
+        left = {number: what for number, what in after.items() if number not in before}
+        assert len(after) == len(before), f"descriptors are left: {left}"
+        assert threading.active_count() == threads, f"threads are left: {threading.enumerate()}"
 
 
 def settings(
@@ -311,9 +314,13 @@ def _absent(key: str) -> bytes:
     raise FileNotFoundError(key)
 
 
-def descriptors() -> int:
-    """Open file descriptors of this process."""
-    return len(os.listdir("/proc/self/fd"))
+def descriptors() -> dict[str, str]:
+    """What this process has open: number to what it stands for."""
+    found = {}
+    for number in os.listdir("/proc/self/fd"):
+        with suppress(FileNotFoundError):  # the listing's own
+            found[number] = os.readlink(f"/proc/self/fd/{number}")
+    return found
 
 
 def quiet() -> None:

@@ -140,6 +140,8 @@ def measured(root: Path, size: int, shards: int, kills: int, streams: int, draw:
     with seaweedfs(root / "weed") as server, relay(int(server.endpoint_url.rsplit(":", 1)[1])) as (port, traffic):
         with Store(root / "publisher").create("m:v1") as model:
             write_model(Path(model.path), size_bytes=size, shards=shards)
+        for name in [name for name in os.environ if name.startswith("AWS_")]:
+            del os.environ[name]  # a session token, for instance, would go with keys that it does not belong to
         os.environ.update(server.environment)  # for our own look at what is stored
         scene = Scene(root, server, port, traffic, streams)
         broken = [killed(scene, way, promise, size, kills, draw) for way, promise in

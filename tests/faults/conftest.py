@@ -50,12 +50,13 @@ def stage(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
                 target.parent.mkdir(parents=True, exist_ok=True)
                 target.write_bytes(data)
     before = oracle.look({"publisher": publisher}, {})
-    with pytest.MonkeyPatch.context() as patch, FaultyS3(KEYS) as server:
-        configure(patch)
+    with FaultyS3(KEYS) as server:
         stage = Stage(publisher, server)
-        for tag, state in ((OTHER, stage.empty), (SMALL, stage.published), (LARGE, stage.large)):
-            asyncio.run(aio.push(tag, settings=settings(publisher, server.url)))
-            state.become(server.bucket)
+        with pytest.MonkeyPatch.context() as patch:
+            configure(patch)
+            for tag, state in ((OTHER, stage.empty), (SMALL, stage.published), (LARGE, stage.large)):
+                asyncio.run(aio.push(tag, settings=settings(publisher, server.url)))
+                state.become(server.bucket)
         yield stage
     assert oracle.look({"publisher": publisher}, {}) == before
 

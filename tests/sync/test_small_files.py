@@ -127,9 +127,9 @@ class Stop(Exception):
     pass
 
 
-def test_an_interrupted_push_sends_what_is_missing_and_nothing_twice(scene: Scene) -> None:
-    scene.create("m:v1", FILES)
-    left = 200
+def stop_after(files: int) -> events.Observer:
+    """An observer that raises `Stop` when so many files are done."""
+    left = files
 
     def stop(event: events.Event) -> None:
         nonlocal left
@@ -137,8 +137,13 @@ def test_an_interrupted_push_sends_what_is_missing_and_nothing_twice(scene: Scen
         if left == 0:
             raise Stop
 
+    return stop
+
+
+def test_an_interrupted_push_sends_what_is_missing_and_nothing_twice(scene: Scene) -> None:
+    scene.create("m:v1", FILES)
     with pytest.raises(Stop):
-        scene.push("m:v1", on_event=stop)
+        scene.push("m:v1", on_event=stop_after(200))
     stored = {key for key in scene.keys("files/m/") if "/sub" in key}
     finished = scene.push("m:v1")
     assert finished.reused_bytes >= sum(len(FILES[f"sub{key.partition('/sub')[2]}"]) for key in stored) > 0
@@ -149,16 +154,8 @@ def test_an_interrupted_push_sends_what_is_missing_and_nothing_twice(scene: Scen
 def test_an_interrupted_pull_goes_on_from_what_it_proved(folder: Scene, caplog: pytest.LogCaptureFixture) -> None:
     folder.create("m:v1", FILES)
     folder.push("m:v1")
-    left = 240
-
-    def stop(event: events.Event) -> None:
-        nonlocal left
-        left -= isinstance(event, events.FileDone)
-        if left == 0:
-            raise Stop
-
     with pytest.raises(Stop):
-        folder.pull("m:v1", on_event=stop)
+        folder.pull("m:v1", on_event=stop_after(240))
     with caplog.at_level(logging.DEBUG, logger="bentosync"):
         assert files_of(folder.pull("m:v1")) == FILES
     assert [key for key in reads(caplog) if "/sub" in key or ".packs/" in key] == []

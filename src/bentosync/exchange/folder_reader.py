@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from bentosync.errors import InvalidModel
+from bentosync.exchange.listing import FolderListing
 from bentosync.formats.archive.member import PIECE_BYTES, Bytes, Limits, Member
 from bentosync.formats.model_yaml import FILE_NAME
 from bentosync.store.tree import kind
@@ -25,15 +26,13 @@ _NOT_MODEL = frozenset({".cache", ".git"})
 _logger = logging.getLogger("bentosync")
 
 
-class FolderReader:
+class FolderReader(FolderListing[Path]):
     """Reads the folder `root`. The contract is `member.Reader`'s; listing it happens at once.
 
     Raises:
         InvalidModel: There is something in it that no model can hold.
         OSError: It cannot be read.
     """
-
-    manifest = None
 
     def __init__(self, root: Path, limits: Limits, progress: Callable[[int], None]) -> None:
         self._root = Path(os.path.realpath(root))
@@ -42,29 +41,9 @@ class FolderReader:
         # A snapshot of Hugging Face's cache may link to the blobs beside it.
         self._home = self._root.parents[1] if self._root.parent.name == "snapshots" else self._root
         self._outside = 0
-        self._listed = sorted(self._walk(), key=lambda found: found[0].path)
+        super().__init__(self._walk())
         if self._outside:
             _logger.warning("%d links lead out of %s; what they name is copied", self._outside, root)
-
-    @property
-    def total_bytes(self) -> int:
-        """Bytes of all files."""
-        return sum(member.size for member, _ in self._listed)
-
-    @property
-    def files(self) -> int:
-        """How many files there are."""
-        return sum(not member.directory for member, _ in self._listed)
-
-    @property
-    def nameless(self) -> bool:
-        """Whether there is no model.yaml."""
-        return all(member.path != FILE_NAME for member, _ in self._listed)
-
-    def members(self) -> Iterator[tuple[Member, Iterator[Bytes]]]:
-        """Each member with its bytes."""
-        for member, source in self._listed:
-            yield member, iter(()) if member.directory else self._pieces(member, source)
 
     def _walk(self) -> Iterator[tuple[Member, Path]]:
         skipped = frozenset() if os.path.lexists(self._root / FILE_NAME) else _NOT_MODEL

@@ -13,6 +13,7 @@ from types import TracebackType
 from bentosync.errors import BentoMLException, Conflict, InvalidModel
 from bentosync.exchange.external.contract import Found, Storage
 from bentosync.exchange.external.location import Location
+from bentosync.exchange.listing import FolderListing
 from bentosync.formats.archive.member import PIECE_BYTES, Bytes, Limits, Member
 from bentosync.formats.model_yaml import BYTES_MAX, FILE_NAME
 
@@ -81,39 +82,17 @@ class ExternalFolderWriter:
             sending.commit()
 
 
-class ExternalFolderReader:
+class ExternalFolderReader(FolderListing[Found]):
     """Reads the folder `at`. The contract is `member.Reader`'s; listing it happens at once.
 
     Raises:
         InvalidModel: It holds more than a model may.
     """
 
-    manifest = None
-
     def __init__(self, storage: Storage, at: Location, limits: Limits, progress: Callable[[int], None]) -> None:
         self._storage = storage
         self._progress = progress
-        self._listed = sorted(self._walk(at, limits), key=lambda found: found[0].path)
-
-    @property
-    def total_bytes(self) -> int:
-        """Bytes of all files."""
-        return sum(member.size for member, _ in self._listed)
-
-    @property
-    def files(self) -> int:
-        """How many files there are."""
-        return sum(not member.directory for member, _ in self._listed)
-
-    @property
-    def nameless(self) -> bool:
-        """Whether there is no model.yaml."""
-        return all(member.path != FILE_NAME for member, _ in self._listed)
-
-    def members(self) -> Iterator[tuple[Member, Iterator[Bytes]]]:
-        """Each member with its bytes."""
-        for member, found in self._listed:
-            yield member, iter(()) if member.directory else self._pieces(found)
+        super().__init__(self._walk(at, limits))
 
     def _walk(self, at: Location, limits: Limits) -> Iterator[tuple[Member, Found]]:
         prefix = f"{at.path.strip('/')}/".lstrip("/")
@@ -130,8 +109,8 @@ class ExternalFolderReader:
         # State of `hf download` and of `git clone`, which is no part of a model that says nothing about itself.
         return (one for one in listed if not (nameless and one[0].path.startswith(_NOT_MODEL)))
 
-    def _pieces(self, found: Found) -> Iterator[Bytes]:
-        reading = self._storage.read(found)
+    def _pieces(self, member: Member, source: Found) -> Iterator[Bytes]:
+        reading = self._storage.read(source)
         try:
             for piece in reading:
                 view = memoryview(piece).cast("B")

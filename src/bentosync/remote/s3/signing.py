@@ -13,7 +13,7 @@ import hmac
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
-from urllib.parse import urlsplit
+from urllib.parse import SplitResult, urlsplit
 
 EMPTY_SHA256 = hashlib.sha256(b"").hexdigest()
 UNSIGNED_PAYLOAD = "UNSIGNED-PAYLOAD"
@@ -98,12 +98,8 @@ class Signer:
             now: Time of the signature, UTC.
         """
         moment = now.strftime("%Y%m%dT%H%M%SZ")
-        sent = {**headers, "x-amz-content-sha256": payload, "x-amz-date": moment}
-        if credentials.token:
-            sent["x-amz-security-token"] = credentials.token
         parts = urlsplit(url)
-        signed = {name.lower(): " ".join(value.split()) for name, value in sent.items()}
-        signed["host"] = _host(parts.scheme, parts.netloc)
+        sent, signed = _headers(credentials, parts, headers, payload, moment)
         names = sorted(signed)
         request = "\n".join(
             (
@@ -143,12 +139,7 @@ class Signer:
         `url` is one of theirs, without a query. What they share is computed once.
         """
         moment = now.strftime("%Y%m%dT%H%M%SZ")
-        sent = {**headers, "x-amz-content-sha256": payload, "x-amz-date": moment}
-        if credentials.token:
-            sent["x-amz-security-token"] = credentials.token
-        parts = urlsplit(url)
-        signed = {name.lower(): " ".join(value.split()) for name, value in sent.items()}
-        signed["host"] = _host(parts.scheme, parts.netloc)
+        sent, signed = _headers(credentials, urlsplit(url), headers, payload, moment)
         before = "".join(f"{name}:{signed[name]}\n" for name in sorted(signed) if name < varying)
         after = "".join(f"{name}:{signed[name]}\n" for name in sorted(signed) if name > varying)
         names = ";".join(sorted({*signed, varying}))
@@ -172,6 +163,18 @@ class Signer:
                 key = hmac.digest(key, word.encode(), "sha256")
             known = self._day_key = _DayKey(secret_key, day, region, key)
         return known.key
+
+
+def _headers(
+    credentials: Credentials, parts: SplitResult, headers: Mapping[str, str], payload: str, moment: str
+) -> tuple[dict[str, str], dict[str, str]]:
+    """What is sent besides the signature, and what is signed, by names in lower case."""
+    sent = {**headers, "x-amz-content-sha256": payload, "x-amz-date": moment}
+    if credentials.token:
+        sent["x-amz-security-token"] = credentials.token
+    signed = {name.lower(): " ".join(value.split()) for name, value in sent.items()}
+    signed["host"] = _host(parts.scheme, parts.netloc)
+    return sent, signed
 
 
 def _host(scheme: str, netloc: str) -> str:

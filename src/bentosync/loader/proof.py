@@ -10,10 +10,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-import blake3
-import xxhash
-
 from bentosync.errors import IntegrityError
+from bentosync.manifest.digests import differing_blocks, differing_leaves
 from bentosync.manifest.values import BLOCK_BYTES, LEAF_BYTES, FileEntry
 
 Strength = Literal["full", "strong"]
@@ -41,20 +39,13 @@ class Proof:
 
         `offset` is a multiple of the unit; `data` ends at one or at the end of the file.
         """
-        unit = unit_bytes(self.strength)
-        for start in range(0, len(data), unit):
-            part, index = data[start : start + unit], (offset + start) // unit
-            if self.strength == "strong":
-                seen, expected = blake3.blake3(part).digest(), self.entry.leaf_digest(index)
-            else:
-                seen, expected = xxhash.xxh3_64_digest(part), self.entry.block_digest(index)
-            if seen != expected:
-                begin = offset + start
-                raise IntegrityError(
-                    f"{self.entry.path} differs from its manifest within bytes {begin} to {begin + len(part)}: "
-                    f"expected {expected.hex()}, read {seen.hex()}",
-                    hint=_HINT,
-                )
+        differing = differing_leaves if self.strength == "strong" else differing_blocks
+        for found in differing(self.entry, offset, data):
+            raise IntegrityError(
+                f"{self.entry.path} differs from its manifest within bytes {found.begin} to {found.end}: "
+                f"expected {found.expected.hex()}, read {found.seen.hex()}",
+                hint=_HINT,
+            )
 
 
 _HINT = "bentosync verify names every damaged block; bentosync pull --force fetches the version again"

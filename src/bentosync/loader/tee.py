@@ -29,12 +29,10 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
-import xxhash
-
 from bentosync.errors import BentoMLException, from_os_error
 from bentosync.loader.cache import Cache, State
 from bentosync.loader.inline import Inline
-from bentosync.manifest.values import BLOCK_BYTES
+from bentosync.manifest.digests import differing_blocks
 from bentosync.store.partial import Partial, PartialFile
 
 BACKLOG_BYTES_MAX = 256 << 20
@@ -291,11 +289,7 @@ def _write_at(fd: int, offset: int, data: memoryview) -> None:
 
 def _still(file: PartialFile, offset: int, data: memoryview) -> bool:
     """Whether memory that others may write to still holds what was proven."""
-    for begin in range(0, len(data), BLOCK_BYTES):
-        digest = file.entry.block_digest((offset + begin) // BLOCK_BYTES)
-        if xxhash.xxh3_64_digest(data[begin : begin + BLOCK_BYTES]) != digest:
-            return False
-    return True
+    return not any(differing_blocks(file.entry, offset, data))
 
 
 def _direct(file: PartialFile) -> int | None:

@@ -17,10 +17,8 @@ from collections.abc import Callable, Iterator, Sequence, Set
 from dataclasses import dataclass
 from pathlib import Path
 
-import blake3
-import xxhash
-
 from bentosync.errors import Conflict, IntegrityError
+from bentosync.manifest.digests import block_digest, leaf_digest
 from bentosync.manifest.values import BLOCK_BYTES, LEAF_BYTES, FileEntry, Manifest
 from bentosync.store.memory import is_in_memory
 from bentosync.store.tree import reflink
@@ -170,8 +168,8 @@ class PartialFile:
         except OSError:
             return 0
         held = {block: self._block_of(data, block) for block in missing}
-        good = [block for block in missing if xxhash.xxh3_64_digest(held[block]) == self.entry.block_digest(block)]
-        if strong and len(good) == len(blocks) and blake3.blake3(data).digest() != self.entry.leaf_digest(leaf):
+        good = [block for block in missing if block_digest(held[block]) == self.entry.block_digest(block)]
+        if strong and len(good) == len(blocks) and leaf_digest(data) != self.entry.leaf_digest(leaf):
             return 0
         for block in good:
             self.write(fd, block * BLOCK_BYTES, held[block])
@@ -187,8 +185,8 @@ class PartialFile:
             return sum(min(BLOCK_BYTES, self.entry.size - block * BLOCK_BYTES) for block in claimed)
         data = buffer[: os.preadv(fd, [buffer], leaf * LEAF_BYTES)]
         held = {block: self._block_of(data, block) for block in claimed}
-        kept = [block for block in claimed if xxhash.xxh3_64_digest(held[block]) == self.entry.block_digest(block)]
-        if strong and len(kept) == len(blocks) and blake3.blake3(data).digest() != self.entry.leaf_digest(leaf):
+        kept = [block for block in claimed if block_digest(held[block]) == self.entry.block_digest(block)]
+        if strong and len(kept) == len(blocks) and leaf_digest(data) != self.entry.leaf_digest(leaf):
             kept = []
         for block in claimed:
             if block not in kept:

@@ -16,8 +16,8 @@ from bentosync.errors import IntegrityError, InvalidArgument
 from bentosync.formats.digester import FileDigester
 from bentosync.formats.model_yaml import ModelInfo
 from bentosync.manifest import build
-from bentosync.manifest.digests import block_digest, leaf_digest
-from bentosync.manifest.values import BLOCK_BYTES, LEAF_BYTES, FileEntry, Manifest
+from bentosync.manifest.digests import differences
+from bentosync.manifest.values import LEAF_BYTES, FileEntry, Manifest
 from bentosync.store import tree
 from bentosync.store.disk import translated
 from bentosync.store.record import Record, Stamp
@@ -176,23 +176,13 @@ def _check_file(
     with _Reading(root, entry.path) as reading:
         offset = 0
         for data in reading.leaves(min(entry.size, reading.stamp.size)):
-            found += _check_leaf(entry, offset, data, strength)
+            wrong = differences(entry, offset, data, strong=strength == "strong")
+            found += [Damage(entry.path, place.begin, place.end, "bytes") for place in wrong]
             offset += len(data)
             progress(len(data))
     if offset < entry.size:
         found.append(Damage(entry.path, offset, entry.size, "size"))
     return _joined(found), reading.stamp
-
-
-def _check_leaf(entry: FileEntry, offset: int, data: memoryview, strength: Strength) -> Iterator[Damage]:
-    bad = False
-    for begin in range(0, len(data), BLOCK_BYTES):
-        block = data[begin : begin + BLOCK_BYTES]
-        if block_digest(block) != entry.block_digest((offset + begin) // BLOCK_BYTES):
-            bad = True
-            yield Damage(entry.path, offset + begin, offset + begin + len(block), "bytes")
-    if strength == "strong" and not bad and leaf_digest(data) != entry.leaf_digest(offset // LEAF_BYTES):
-        yield Damage(entry.path, offset, offset + len(data), "bytes")
 
 
 def _joined(damages: list[Damage]) -> list[Damage]:

@@ -13,10 +13,8 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from time import perf_counter, thread_time
 
-import blake3
-import xxhash
-
 from bentosync.errors import BentoMLException, Conflict, IntegrityError, NotFound, RemoteError
+from bentosync.manifest.digests import differences
 from bentosync.manifest.values import BLOCK_BYTES, BLOCK_DIGEST_BYTES, LEAF_BYTES, FileEntry
 from bentosync.remote.contract import Remote
 from bentosync.store.partial import PartialFile
@@ -27,6 +25,7 @@ from bentosync.transfer.meter import Meter
 from bentosync.transfer.plateau import Controller
 from bentosync.transfer.pool import shared_pool
 from bentosync.transfer.room import shared_streams
+from bentosync.transfer.sink import arrived_wrong
 from bentosync.wire.landing import Landing
 
 _FIRST_BYTES = 32 << 20
@@ -179,25 +178,8 @@ class UnitSink:
         return self._position - self._start
 
     def _prove(self, unit: memoryview) -> None:
-        entry = self._file.entry
-        for begin in range(0, len(unit), BLOCK_BYTES):
-            offset = self._position + begin
-            data = unit[begin : begin + BLOCK_BYTES]
-            if xxhash.xxh3_64_digest(data) != entry.block_digest(offset // BLOCK_BYTES):
-                raise _differs(entry, offset, len(data), "XXH3")
-        if self._strong:
-            for begin in range(0, len(unit), LEAF_BYTES):
-                offset = self._position + begin
-                data = unit[begin : begin + LEAF_BYTES]
-                if blake3.blake3(data).digest() != entry.leaf_digest(offset // LEAF_BYTES):
-                    raise _differs(entry, offset, len(data), "BLAKE3")
-
-
-def _differs(entry: FileEntry, offset: int, length: int, digest: str) -> IntegrityError:
-    return IntegrityError(
-        f"{entry.path}: bytes {offset}..{offset + length} arrived, but their {digest} digest is not the manifest's",
-        retryable=True,
-    )
+        for difference in differences(self._file.entry, self._position, unit, strong=self._strong):
+            raise arrived_wrong(self._file.entry, difference)
 
 
 async def _diagnosed(remote: Remote, target: Target, error: BentoMLException) -> BentoMLException:

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 
 from bentosync.blocking import in_thread
 from bentosync.errors import NotFound
-from bentosync.manifest.digests import block_digest, leaf_digest
+from bentosync.manifest.digests import differences
 from bentosync.manifest.values import BLOCK_BYTES, LEAF_BYTES, FileEntry
 from bentosync.remote.contract import MissingRemote, Remote
 from bentosync.store.proof import Damage
@@ -158,17 +158,8 @@ def _units_that_differ(entry: FileEntry, start: int, data: memoryview, strong: b
     return [
         Slice(start + begin, len(data[begin : begin + unit]))
         for begin in range(0, len(data), unit)
-        if not _proven(entry, start + begin, data[begin : begin + unit], strong)
+        if any(differences(entry, start + begin, data[begin : begin + unit], strong=strong))
     ]
-
-
-def _proven(entry: FileEntry, offset: int, unit: memoryview, strong: bool) -> bool:
-    if strong and leaf_digest(unit) != entry.leaf_digest(offset // LEAF_BYTES):
-        return False
-    return all(
-        block_digest(unit[begin : begin + BLOCK_BYTES]) == entry.block_digest((offset + begin) // BLOCK_BYTES)
-        for begin in range(0, len(unit), BLOCK_BYTES)
-    )
 
 
 def _missing(entry: FileEntry) -> Damage:

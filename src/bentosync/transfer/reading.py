@@ -11,11 +11,9 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-import blake3
-import xxhash
-
 from bentosync.errors import IntegrityError
 from bentosync.formats.digester import FileDigester
+from bentosync.manifest.digests import block_digest, leaf_digest
 from bentosync.manifest.rules import TENSOR_SUFFIX
 from bentosync.manifest.values import BLOCK_BYTES, FileEntry
 from bentosync.native.checksum import Checksum
@@ -178,7 +176,7 @@ def read_whole(source: Source, data: memoryview, checksum: Checksum | None) -> W
         digester.update(data)
         entry = digester.finish()
     else:
-        leaves, blocks = blake3.blake3(data).digest(), xxhash.xxh3_64_digest(data)
+        leaves, blocks = leaf_digest(data), block_digest(data)
         entry = FileEntry(file.path, file.size, file.executable, leaves, blocks)
     value = None if checksum is None else packed(checksum, checksum.update(data))
     return Whole(entry, before if before.settled(time.time_ns()) else None, value)

@@ -13,7 +13,7 @@ from functools import partial
 
 from bentosync.blocking import in_thread
 from bentosync.errors import AuthError, Conflict, IntegrityError, NotFound, RemoteError
-from bentosync.manifest.digests import block_digest, leaf_digest
+from bentosync.manifest.digests import differences
 from bentosync.manifest.values import BLOCK_BYTES, LEAF_BYTES, FileEntry
 from bentosync.native.checksum import Checksum
 from bentosync.native.checksum import named as checksum_named
@@ -22,6 +22,7 @@ from bentosync.transfer import engine, parts, plateau
 from bentosync.transfer.pace import Pace
 from bentosync.transfer.pool import shared_pool
 from bentosync.transfer.room import shared_streams
+from bentosync.transfer.sink import arrived_wrong
 from bentosync.transfer.tally import Tally
 
 _FILES_AT_ONCE = 4
@@ -73,18 +74,8 @@ class ProvenPart:
         return self._proven
 
     def _prove(self, unit: memoryview, offset: int) -> None:
-        for begin in range(0, len(unit), BLOCK_BYTES):
-            data = unit[begin : begin + BLOCK_BYTES]
-            if block_digest(data) != self._entry.block_digest((offset + begin) // BLOCK_BYTES):
-                raise self._differs(offset + begin, len(data))
-        if self._strong and leaf_digest(unit) != self._entry.leaf_digest(offset // LEAF_BYTES):
-            raise self._differs(offset, len(unit))
-
-    def _differs(self, offset: int, length: int) -> IntegrityError:
-        return IntegrityError(
-            f"{self._entry.path}: bytes {offset}..{offset + length} arrived, but their digest is not the manifest's",
-            retryable=True,
-        )
+        for difference in differences(self._entry, offset, unit, strong=self._strong):
+            raise arrived_wrong(self._entry, difference)
 
 
 class Relay:

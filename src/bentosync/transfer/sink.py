@@ -1,6 +1,18 @@
-"""Where a range lands when it is to stay in memory."""
+"""Where a range lands when it is to stay in memory, and what a sink says of bytes that it does not take."""
 
 from __future__ import annotations
+
+from bentosync.errors import IntegrityError
+from bentosync.manifest.digests import Difference
+from bentosync.manifest.values import FileEntry
+
+
+def arrived_wrong(entry: FileEntry, found: Difference) -> IntegrityError:
+    """What to raise, so that the range is asked for again: bytes may have been damaged on the way."""
+    return IntegrityError(
+        f"{entry.path}: bytes {found.begin}..{found.end} arrived, but their {found.kind} digest is not the manifest's",
+        retryable=True,
+    )
 
 
 class MemorySink:

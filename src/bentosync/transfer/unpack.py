@@ -10,12 +10,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 
-import blake3
-import xxhash
-
 from bentosync.blocking import in_thread
 from bentosync.errors import BentoMLException
-from bentosync.manifest.values import FileEntry
+from bentosync.manifest.digests import differences
 from bentosync.remote.contract import Remote
 from bentosync.store.partial import PartialFile
 from bentosync.transfer import engine
@@ -99,12 +96,7 @@ class _Unpacker:
         written: list[PartialFile] = []
         for offset, file in pack.files:
             part = data[offset : offset + file.entry.size]
-            if self._proven(file.entry, part):
+            if not any(differences(file.entry, 0, part, strong=self._strong)):
                 file.write_whole(part)
                 written.append(file)
         return written
-
-    def _proven(self, entry: FileEntry, data: memoryview) -> bool:
-        return xxhash.xxh3_64_digest(data) == entry.blocks and (
-            not self._strong or blake3.blake3(data).digest() == entry.leaves
-        )

@@ -11,15 +11,15 @@ from dataclasses import dataclass
 from typing import Literal
 
 from bentosync.errors import IntegrityError
-from bentosync.manifest.digests import differing_blocks, differing_leaves
-from bentosync.manifest.values import BLOCK_BYTES, LEAF_BYTES, FileEntry
+from bentosync.manifest import digests
+from bentosync.manifest.values import FileEntry
 
 Strength = Literal["full", "strong"]
 
 
 def unit_bytes(strength: Strength) -> int:
     """What one digest of this strength covers."""
-    return LEAF_BYTES if strength == "strong" else BLOCK_BYTES
+    return digests.unit_bytes(strong=strength == "strong")
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +39,7 @@ class Proof:
 
         `offset` is a multiple of the unit; `data` ends at one or at the end of the file.
         """
-        differing = differing_leaves if self.strength == "strong" else differing_blocks
+        differing = digests.differing_leaves if self.strength == "strong" else digests.differing_blocks
         for found in differing(self.entry, offset, data):
             raise IntegrityError(
                 f"{self.entry.path} differs from its manifest within bytes {found.begin} to {found.end}: "

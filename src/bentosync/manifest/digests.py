@@ -31,6 +31,11 @@ def leaf_digest(data: bytes | bytearray | memoryview) -> bytes:
     return blake3.blake3(data).digest()
 
 
+def unit_bytes(*, strong: bool) -> int:
+    """How many bytes are proven together: a leaf where its BLAKE3 is wanted, else a block."""
+    return LEAF_BYTES if strong else BLOCK_BYTES
+
+
 def packed(data: bytes | bytearray | memoryview) -> tuple[bytes, bytes]:
     """Leaves and blocks of a whole small file, packed in file order."""
     view = memoryview(data)

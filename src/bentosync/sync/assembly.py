@@ -14,6 +14,7 @@ from pathlib import Path
 
 from bentosync.blocking import in_thread
 from bentosync.errors import BentoMLException, Conflict, IntegrityError, NoSpace, NotFound
+from bentosync.manifest.digests import unit_bytes
 from bentosync.manifest.values import FileEntry
 from bentosync.remote import keys
 from bentosync.remote.contract import Remote
@@ -76,7 +77,7 @@ class Assembly:
 
     @property
     def _unit(self) -> int:
-        return download.unit_bytes(self._strong)
+        return unit_bytes(strong=self._strong)
 
     async def _download(self, partial: Partial) -> download.Tally:
         already = {f.entry.path: f.entry.size - sum(s.length for s in f.missing(self._unit)) for f in partial.files}

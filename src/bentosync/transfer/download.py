@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from time import perf_counter, thread_time
 
 from bentosync.errors import BentoMLException, Conflict, IntegrityError, NotFound, RemoteError
-from bentosync.manifest.digests import differences
+from bentosync.manifest.digests import differences, unit_bytes
 from bentosync.manifest.values import BLOCK_BYTES, BLOCK_DIGEST_BYTES, LEAF_BYTES, FileEntry
 from bentosync.remote.contract import Remote
 from bentosync.store.partial import PartialFile
@@ -196,11 +196,6 @@ async def _diagnosed(remote: Remote, target: Target, error: BentoMLException) ->
     return IntegrityError(f"{entry.path}: {target.key} has {size} bytes, the manifest says {entry.size}")
 
 
-def unit_bytes(strong: bool) -> int:
-    """Bytes that are proven and written together."""
-    return LEAF_BYTES if strong else BLOCK_BYTES
-
-
 async def download(
     remote: Remote,
     targets: Sequence[Target],
@@ -234,7 +229,7 @@ async def download(
         Conflict: An object changed between two ranges.
         OSError: The disk refused.
     """
-    unit = unit_bytes(strong)
+    unit = unit_bytes(strong=strong)
     pool, streams = shared_pool(memory_bytes), shared_streams(jobs)
     now = asyncio.get_running_loop().time
 

@@ -15,8 +15,8 @@ from dataclasses import dataclass
 
 from bentosync.blocking import in_thread
 from bentosync.errors import NotFound
-from bentosync.manifest.digests import differences
-from bentosync.manifest.values import BLOCK_BYTES, LEAF_BYTES, FileEntry
+from bentosync.manifest.digests import differences, unit_bytes
+from bentosync.manifest.values import FileEntry
 from bentosync.remote.contract import MissingRemote, Remote
 from bentosync.store.proof import Damage
 from bentosync.transfer import engine, parts, plateau
@@ -51,7 +51,7 @@ def everything(size: int) -> tuple[Slice, ...]:
 
 def sample(size: int, share: float, *, strong: bool, choice: random.Random) -> tuple[Slice, ...]:
     """Units of a file of `size` bytes chosen at random: `share` of them, rounded up, and never none."""
-    unit = LEAF_BYTES if strong else BLOCK_BYTES
+    unit = unit_bytes(strong=strong)
     count = -(-size // unit)
     wanted = min(count, max(1, math.ceil(count * share)))
     return tuple(
@@ -154,7 +154,7 @@ class Inspection:
 
 
 def _units_that_differ(entry: FileEntry, start: int, data: memoryview, strong: bool) -> list[Slice]:
-    unit = LEAF_BYTES if strong else BLOCK_BYTES
+    unit = unit_bytes(strong=strong)
     return [
         Slice(start + begin, len(data[begin : begin + unit]))
         for begin in range(0, len(data), unit)

@@ -13,8 +13,8 @@ from functools import partial
 
 from bentosync.blocking import in_thread
 from bentosync.errors import AuthError, Conflict, IntegrityError, NotFound, RemoteError
-from bentosync.manifest.digests import differences
-from bentosync.manifest.values import BLOCK_BYTES, LEAF_BYTES, FileEntry
+from bentosync.manifest.digests import differences, unit_bytes
+from bentosync.manifest.values import FileEntry
 from bentosync.native.checksum import Checksum
 from bentosync.native.checksum import named as checksum_named
 from bentosync.remote.contract import IfAbsent, Part, Remote, Upload
@@ -49,7 +49,7 @@ class ProvenPart:
         self._start = start
         self._memory = memory
         self._strong = strong
-        self._unit = LEAF_BYTES if strong else BLOCK_BYTES
+        self._unit = unit_bytes(strong=strong)
         self._filled = 0
         self._proven = 0
 

@@ -14,8 +14,8 @@ from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
-from bentosync.errors import NotFound, from_os_error
-from bentosync.formats.model_yaml import ModelContext, ModelOptions
+from bentosync.errors import InvalidTag, NotFound, from_os_error
+from bentosync.formats.model_yaml import ModelContext, ModelInfo, ModelOptions
 from bentosync.store.catalog import Catalog
 from bentosync.store.layout import Layout
 from bentosync.store.model import Model
@@ -195,18 +195,17 @@ class Store:
             MissingExtra: Custom objects are given and cloudpickle is not installed.
             LocalIOError: The disk refuses.
         """
-        return self._writer.create(
-            name,
+        info = ModelInfo(
+            tag=_new_tag(name),
             module=module,
+            labels={} if labels is None else labels,
+            options=ModelOptions() if options is None else options,
+            metadata={} if metadata is None else metadata,
+            context=ModelContext("", {}) if context is None else context,
+            signatures={} if signatures is None else signatures,
             api_version=api_version,
-            signatures=signatures,
-            labels=labels,
-            options=options,
-            custom_objects=custom_objects,
-            external_modules=external_modules,
-            metadata=metadata,
-            context=context,
         )
+        return self._writer.create(info, custom_objects=custom_objects, external_modules=external_modules or ())
 
     def publish(self, tree: Path, manifest: Manifest, *, replace: bool = False, origin: Origin | None = None) -> Model:
         """Make `tree`, whose contents the caller has proven against `manifest`, a version; it is consumed.
@@ -365,3 +364,14 @@ class Store:
         """
         tag = version if isinstance(version, Tag) else version.tag
         return self._digests.check(tag, strength=strength, progress=progress)
+
+
+def _new_tag(name: Tag | str) -> Tag:
+    """The version that is to be created, an automatic one where none is named."""
+    tag = Tag.from_taglike(name)
+    if tag.version == LATEST:
+        raise InvalidTag(
+            f"{tag} cannot be created: 'latest' is the pointer to the newest version",
+            hint=f"name a version, or create '{tag.name}' for an automatic one",
+        )
+    return tag if tag.version is not None else tag.make_new_version()

@@ -13,9 +13,9 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from bentosync.errors import BentoMLException, IntegrityError, InvalidTag, NotFound, UnsafeInput
+from bentosync.errors import BentoMLException, IntegrityError, NotFound, UnsafeInput
 from bentosync.formats import model_yaml
-from bentosync.formats.model_yaml import ModelContext, ModelInfo, ModelOptions
+from bentosync.formats.model_yaml import ModelInfo
 from bentosync.manifest.values import Manifest
 from bentosync.store import custom_objects as pickles
 from bentosync.store import fidelity, latest, tree
@@ -47,20 +47,12 @@ class Writer:
     @contextlib.contextmanager
     def create(
         self,
-        name: Tag | str,
+        info: ModelInfo,
         *,
-        module: str = "",
-        api_version: str = "v1",
-        signatures: Mapping[str, Any] | None = None,
-        labels: Mapping[str, Any] | None = None,
-        options: ModelOptions | None = None,
-        custom_objects: dict[str, Any] | None = None,
-        external_modules: Sequence[ModuleType] | None = None,
-        metadata: Mapping[str, Any] | None = None,
-        context: ModelContext | None = None,
+        custom_objects: dict[str, Any] | None,
+        external_modules: Sequence[ModuleType],
     ) -> Iterator[Model]:
         """A new version, published when the block ends."""
-        info = _info(name, module, api_version, signatures, labels, options, metadata, context)
         document = model_yaml.dumps(info)
         if custom_objects:
             pickles.required()
@@ -71,7 +63,7 @@ class Writer:
         root = self.staging()
         try:
             model = Model(info.tag, root, info, custom_objects, internal=True)
-            with pickles.by_value(external_modules or ()):
+            with pickles.by_value(external_modules):
                 yield model
                 files = {model_yaml.FILE_NAME: document}
                 if custom_objects:
@@ -206,34 +198,6 @@ class Writer:
     def _pointer_holds(self, name: str) -> bool:
         version = latest.read(self._layout.latest(name))
         return version is not None and self._layout.version_dir(Tag(name, version)).exists()
-
-
-def _info(
-    name: Tag | str,
-    module: str,
-    api_version: str,
-    signatures: Mapping[str, Any] | None,
-    labels: Mapping[str, Any] | None,
-    options: ModelOptions | None,
-    metadata: Mapping[str, Any] | None,
-    context: ModelContext | None,
-) -> ModelInfo:
-    tag = Tag.from_taglike(name)
-    if tag.version == LATEST:
-        raise InvalidTag(
-            f"{tag} cannot be created: 'latest' is the pointer to the newest version",
-            hint=f"name a version, or create '{tag.name}' for an automatic one",
-        )
-    return ModelInfo(
-        tag=tag if tag.version is not None else tag.make_new_version(),
-        module=module,
-        labels={} if labels is None else labels,
-        options=ModelOptions() if options is None else options,
-        metadata={} if metadata is None else metadata,
-        context=ModelContext("", {}) if context is None else context,
-        signatures={} if signatures is None else signatures,
-        api_version=api_version,
-    )
 
 
 def _checked_info(root: Path, tag: Tag) -> ModelInfo:

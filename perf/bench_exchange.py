@@ -21,8 +21,9 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from bentosync.cli.synthetic import write_model
@@ -77,10 +78,16 @@ def exchange(
     with Store(source).create("m:v1") as model:
         write_model(Path(model.path), size_bytes=mib << 20, shards=2, seed=1)
     archive = place / f"m.{extension}"
-    yield step(place, who, "export", source, archive) | {"wrote": who, "format": extension, "mib": mib}
+    common = {"bench": "exchange", "wrote": who, "format": extension, "mib": mib}
+
+    def row_of(by: str, what: str, home: Path) -> dict[str, Any]:
+        row = common | step(place, by, what, home, str(archive))
+        return row | {"archive_mib": round(archive.stat().st_size / (1 << 20), 1)}
+
+    yield row_of(who, "export", source)
     for reader in (who, *readers):
         home = place / "imported"
-        row = step(place, reader, "import", home, archive) | {"wrote": who, "format": extension, "mib": mib}
+        row = row_of(reader, "import", home)
         folder = home / "models/m/v1"
         names = [path.relative_to(model.path).as_posix() for path in Path(model.path).rglob("*") if path.is_file()]
         equal, _, _ = filecmp.cmpfiles(model.path, folder, names, shallow=False)
@@ -89,24 +96,25 @@ def exchange(
     shutil.rmtree(place)
 
 
-def step(place: Path, who: str, what: str, home: Path, archive: Path) -> dict[str, Any]:
-    """Run one export or import and measure it."""
+def step(
+    place: Path, who: str, what: str, home: Path, at: str, environment: Mapping[str, str] = MappingProxyType({})
+) -> dict[str, Any]:
+    """Run one export or import and measure it; `at` is an archive's path, or its URL."""
     python, script = WHO[who]
     (place / "tmp").mkdir(exist_ok=True)
     environ = os.environ | {"BENTOML_HOME": str(home), "TMPDIR": str(place / "tmp"), "BENTOML_DO_NOT_TRACK": "True"}
     before = resource.getrusage(resource.RUSAGE_CHILDREN)
     began = time.monotonic()
-    child = subprocess.Popen([python, "-c", script, what, "m:v1", str(archive)], env=environ)
+    child = subprocess.Popen([python, "-c", script, what, "m:v1", at], env=environ | environment)
     most = sampled(child, place)
     seconds = time.monotonic() - began
     after = resource.getrusage(resource.RUSAGE_CHILDREN)
     if child.returncode:
-        raise SystemExit(f"{who} {what} of {archive.name} failed")
+        raise SystemExit(f"{who}: {what} of {at} failed")
     return {
-        "bench": "exchange", "arm": who, "step": what, "seconds": round(seconds, 2),
+        "arm": who, "step": what, "seconds": round(seconds, 2),
         "cpu_seconds": round(after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime, 2),
         "extra_mib": max(most - occupied(place), 0) >> 20,
-        "archive_mib": round(archive.stat().st_size / (1 << 20), 1),
     }  # fmt: skip
 
 

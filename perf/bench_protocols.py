@@ -15,12 +15,8 @@ import argparse
 import contextlib
 import filecmp
 import json
-import os
-import resource
 import shutil
-import subprocess
 import tempfile
-import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,7 +24,7 @@ from typing import Any
 
 from bentosync.cli.synthetic import write_model
 from bentosync.store.store import Store
-from perf.bench_exchange import BENTOML_PYTHON, WHO, occupied, sampled
+from perf.bench_exchange import BENTOML_PYTHON, step
 from perf.process import file_system, machine
 from tests.servers.cloud import Cloud
 from tests.servers.s3 import S3Server
@@ -80,34 +76,15 @@ def exchange(base: Path, protocol: str, mib: int) -> Iterator[dict[str, Any]]:
             write_model(Path(model.path), size_bytes=mib << 20, shards=2, seed=1)
         with contextlib.ExitStack() as running:
             at = running.enter_context(SERVERS[protocol](served))
-            common = {"bench": "protocols", "protocol": protocol, "server": at.server, "arm": client, "mib": mib}
-            yield common | step(place, client, "export", place / "source", at) | {"moved": at.stored()}
-            row = common | step(place, client, "import", place / "imported", at) | {"moved": at.stored()}
+            common = {"bench": "protocols", "protocol": protocol, "server": at.server, "mib": mib}
+            out = step(place, client, "export", place / "source", at.url, at.environment)
+            yield common | out | {"moved": at.stored()}
+            back = step(place, client, "import", place / "imported", at.url, at.environment)
             names = [path.relative_to(model.path).as_posix() for path in Path(model.path).rglob("*") if path.is_file()]
             equal, _, _ = filecmp.cmpfiles(model.path, place / "imported/models/m/v1", names, shallow=False)
-            yield row | {"files_equal": len(equal) == len(names)}
+            yield common | back | {"moved": at.stored(), "files_equal": len(equal) == len(names)}
         for folder in (place, served):
             shutil.rmtree(folder, ignore_errors=True)
-
-
-def step(place: Path, client: str, what: str, home: Path, at: Served) -> dict[str, Any]:
-    """Run one export or import and measure it."""
-    python, script = WHO[client]
-    (place / "tmp").mkdir(exist_ok=True)
-    environ = os.environ | {"BENTOML_HOME": str(home), "TMPDIR": str(place / "tmp"), "BENTOML_DO_NOT_TRACK": "True"}
-    before = resource.getrusage(resource.RUSAGE_CHILDREN)
-    began = time.monotonic()
-    child = subprocess.Popen([python, "-c", script, what, "m:v1", at.url], env=environ | at.environment)
-    most = sampled(child, place)
-    seconds = time.monotonic() - began
-    after = resource.getrusage(resource.RUSAGE_CHILDREN)
-    if child.returncode:
-        raise SystemExit(f"{client} {what} to {at.server} failed")
-    return {
-        "step": what, "seconds": round(seconds, 2),
-        "cpu_seconds": round(after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime, 2),
-        "extra_mib": max(most - occupied(place), 0) >> 20,
-    }  # fmt: skip
 
 
 @contextlib.contextmanager

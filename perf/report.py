@@ -8,7 +8,7 @@ from __future__ import annotations
 import argparse
 import json
 import statistics
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -118,11 +118,12 @@ def _median(runs: Sequence[Row], name: str) -> float:
     return float(statistics.median(row[name] for row in runs))
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+def show(description: str | None, table: Callable[[Sequence[Row]], str]) -> None:
+    """The command line of a script that is asked for a table of files."""
+    parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("results", nargs="+", type=Path)
     print(table(read(parser.parse_args().results)))
 
 
 if __name__ == "__main__":
-    main()
+    show(__doc__, table)

@@ -8,11 +8,9 @@ said once.
 
 from __future__ import annotations
 
-import argparse
 from collections.abc import Sequence
-from pathlib import Path
 
-from perf.report import Row, read
+from perf.report import Row, show
 
 _MACHINE = ("cpu", "cores", "memory_gib", "kernel", "python", "openssl", "commit", "load_at_start", "at")
 
@@ -61,11 +59,5 @@ def _cell(value: object) -> str:
             return str(value)
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("results", nargs="+", type=Path)
-    print(table(read(parser.parse_args().results)))
-
-
 if __name__ == "__main__":
-    main()
+    show(__doc__, table)

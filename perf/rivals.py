@@ -290,6 +290,12 @@ def installed(python: Path, names: list[str] | None = None) -> dict[str, Rival]:
     return {name: rival for name, rival in known.items() if (not names or name in names) and rival.version()}
 
 
+def environment() -> Path:
+    """The interpreter of the environment that `scripts/install-rivals` made; ours if it made none."""
+    made = Path(__file__).parents[1] / ".venv-rivals/bin/python"
+    return made if made.exists() else Path(sys.executable)
+
+
 def _program(python: Path, name: str) -> str:
     return shutil.which(name, path=str(python.parent)) or shutil.which(name) or name
 
@@ -310,7 +316,7 @@ def _distribution_version(python: Path, name: str) -> str | None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--python", type=Path, default=Path(sys.executable))
+    parser.add_argument("--python", type=Path, default=environment())
     for rival in everyone(parser.parse_args().python):
         print(f"{rival.name:20}{rival.version() or 'not installed'}")
 

@@ -239,7 +239,7 @@ def main(bench: Bench, docstring: str | None) -> None:
     parser.add_argument("--schemes", nargs="+", choices=["http", "https"], default=["http", "https"])
     parser.add_argument("--durable", choices=["both", "yes", "no"], default="both")
     parser.add_argument("--rivals", nargs="*", default=list(bench.rivals))
-    parser.add_argument("--python", type=Path, default=Path(sys.executable), help="environment the rivals live in")
+    parser.add_argument("--python", type=Path, default=rivals.environment(), help="environment the rivals live in")
     parser.add_argument("--folder", type=Path, help="where the files lie; a temporary folder by default")
     parser.add_argument("--out", type=Path, help="append JSON lines here; a table goes to stdout")
     parser.add_argument("--seed", type=int, default=1)

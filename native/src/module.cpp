@@ -107,6 +107,7 @@ std::vector<std::string> xxh3_ways() {
 
 #if defined(__linux__)
 void bind_receiver(nb::module_& module);
+void bind_volley(nb::module_& module);
 #endif
 
 NB_MODULE(_core, module) {
@@ -117,5 +118,6 @@ NB_MODULE(_core, module) {
     module.def("xxh3_ways", &xxh3_ways);
 #if defined(__linux__)
     bind_receiver(module);
+    bind_volley(module);
 #endif
 }

@@ -52,6 +52,11 @@ def test_the_receiver_writes_only_where_and_while_it_may(built: Path) -> None:
 
 
 @NEEDS_LINUX
+def test_volleys_read_strictly_and_stop_when_told(built: Path) -> None:
+    assert "volley ok" in checked(str(built / "volley_test"))
+
+
+@NEEDS_LINUX
 async def test_the_receiver_over_tls_writes_only_where_and_while_it_may(built: Path, tmp_path: Path) -> None:
     authority = trustme.CA()
     authority.cert_pem.write_to_path(tmp_path / "ca.pem")

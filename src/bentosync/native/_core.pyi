@@ -1,3 +1,5 @@
+from collections.abc import Sequence
+
 from bentosync.native.twin import Bytes
 
 def crc64nvme(data: Bytes, initial: int = 0) -> int: ...
@@ -98,3 +100,20 @@ class Receiver:
 
     def stop(self) -> None:
         """Close all connections, end the threads. Idempotent."""
+
+# --- volleys: Linux only ---------------------------------------------------------------------------------------------
+
+def volley(
+    sockets: Sequence[int],
+    shots: Sequence[tuple[Bytes, Bytes, Bytes]],
+    echo_name: str,
+    silence_seconds: float,
+    stop_fd: int,
+    /,
+) -> tuple[bytes, bytes]:
+    """Send every shot (head, body, echo) over one of the sockets, which are connected, plain and rest.
+
+    Returns `bentosync.wire.volley.Result` of each shot, and 1 for each socket that rests again. A reply that has the
+    header `echo_name` (in lower case) with another value than its shot's echo is no reply to it. Connections that are
+    silent for so long are given up, and all of them once `stop_fd` is readable.
+    """

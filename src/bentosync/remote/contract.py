@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
-from typing import Literal, Protocol
+from typing import Literal, NamedTuple, Protocol
 
 from bentosync.errors import AuthError, NotFound
 from bentosync.wire.exchange import Sink
@@ -97,9 +97,8 @@ class Entity:
     etag: str
 
 
-@dataclass(frozen=True, slots=True)
-class Blob:
-    """A small object to be stored; `checksum` as in `Remote.write`."""
+class Blob(NamedTuple):
+    """A small object to be stored; `checksum` as in `Remote.write`. A tuple, because there are tens of thousands."""
 
     key: str
     data: memoryview

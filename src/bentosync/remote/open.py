@@ -11,7 +11,7 @@ from urllib.parse import unquote, urlsplit
 
 from bentosync.errors import InvalidArgument
 from bentosync.events import Observer, ignore
-from bentosync.native import receiving
+from bentosync.native import receiving, volleys
 from bentosync.remote.contract import Remote
 from bentosync.remote.directory import DirectoryRemote
 from bentosync.remote.retrying import Clock, RetryingRemote, RetryPolicy
@@ -153,7 +153,7 @@ def _wire(remote: RemoteSettings, transfer: TransferSettings, native: NativeMode
 
         return PooledWire(transfer, ca_bundle=authorities)
 
-    direct = DirectWire(transfer, behind=LateWire(full), ca_bundle=authorities)
+    direct = DirectWire(transfer, behind=LateWire(full), ca_bundle=authorities, core=volleys.volley(native))
     if receiving.openssl_version(native) is None:
         return direct
     from bentosync.wire.native import NativeWire

@@ -141,18 +141,25 @@ class Connection:
         self._forget()
         return reply
 
-    def lend(self, readable: Callable[[], None]) -> socket.socket:
-        """Let somebody else use the socket of a resting connection, told by `readable`; `regain` or `abort` ends that.
+    def lend(self, readable: Callable[[], None] | None) -> socket.socket:
+        """Let somebody else use the socket of a resting connection; `regain` or `abort` ends that.
+
+        The event loop tells `readable`; None: it does not watch the socket meanwhile.
 
         Raises:
             Stale: It is closed.
         """
         self._expect_silence()
-        self._loop.add_reader(self._channel.fileno(), readable)
+        if readable is None:
+            self._loop.remove_reader(self._channel.fileno())
+        else:
+            self._loop.add_reader(self._channel.fileno(), readable)
         return self._channel
 
     def regain(self) -> None:
-        """The socket rests again."""
+        """The socket rests again, unless it was closed meanwhile."""
+        if self._closed:
+            return
         self._loop.add_reader(self._channel.fileno(), self._readable)
         self.idle_since = self._loop.time()
 

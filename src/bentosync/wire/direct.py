@@ -14,9 +14,10 @@ from collections.abc import Sequence
 
 from bentosync.errors import BentoMLException
 from bentosync.settings import TransferSettings
+from bentosync.wire import core_lanes, lanes
 from bentosync.wire.connection import REFUSAL_BYTES_MAX, Connection, Patience, Stale, Unheard
 from bentosync.wire.dial import dial
-from bentosync.wire.exchange import Judge, Reply, Request, Sink, Wire
+from bentosync.wire.exchange import Judge, Pattern, Reply, Request, Shot, Sink, Wire
 from bentosync.wire.faults import translated
 from bentosync.wire.handshake import secured
 from bentosync.wire.origin import Origin, request_head, split
@@ -49,12 +50,21 @@ class DirectWire:
         transfer: Connect and stall times; `jobs` bounds how many connections rest.
         behind: The full client, for what must go through a proxy; closed together with this one.
         ca_bundle: A PEM file, or a folder of them, trusted instead of the system's authorities.
+        core: The compiled core's volleys, if there are any.
     """
 
-    def __init__(self, transfer: TransferSettings, *, behind: Wire, ca_bundle: str | None = None) -> None:
+    def __init__(
+        self,
+        transfer: TransferSettings,
+        *,
+        behind: Wire,
+        ca_bundle: str | None = None,
+        core: core_lanes.Core | None = None,
+    ) -> None:
         self._transfer = transfer
         self._behind = behind
         self._ca_bundle = ca_bundle
+        self._core = core
         self._trust: ssl.SSLContext | None = None
         self._idle: dict[Origin, list[Connection]] = {}
         self._open: weakref.WeakSet[Connection] = weakref.WeakSet()
@@ -66,23 +76,32 @@ class DirectWire:
             return await self._behind.exchange(request, body_bytes_max=body_bytes_max)
         return await self._exchanged(request, judge=lambda reply: None, sink=_Nowhere(), collect_max=body_bytes_max)
 
-    async def exchange_all(self, requests: Sequence[Request], *, connections: int) -> Sequence[Reply | None]:
-        """A volley; what waits when connections ended (a server may close each after so many) goes over new ones."""
-        if not requests or self._through_proxy(requests[0].url):
-            return [None] * len(requests)
-        origin, host, _ = split(requests[0].url)
-        volley = Volley.of(host, requests)
+    async def exchange_all(self, pattern: Pattern, shots: Sequence[Shot], *, connections: int) -> Sequence[bool]:
+        """A volley; what waits when connections ended (a server may close each after so many) goes over new ones.
+
+        A server whose replies the compiled core does not understand is left to the twin.
+        """
+        if not shots or self._through_proxy(pattern.url):
+            return [False] * len(shots)
+        origin, host, _ = split(pattern.url)
+        volley = Volley.of(host, pattern, shots)
+        core = None if origin.tls else self._core
         while volley.waiting:
             answered = volley.answered
-            lanes = await self._connections(origin, host, min(connections, len(volley.waiting)))
+            connected = await self._connections(origin, host, min(connections, len(volley.waiting)))
             try:
-                await volley.run(lanes, self._transfer.stall_seconds)
+                if core is not None:
+                    await core_lanes.fire(core, volley, connected, self._transfer.stall_seconds)
+                else:
+                    await lanes.fire(volley, connected, self._transfer.stall_seconds)
             finally:
-                for lane in lanes:
-                    self._rest(origin, lane)
+                for connection in connected:
+                    self._rest(origin, connection)
             if volley.answered == answered:
-                break
-        return volley.replies
+                if core is None:
+                    break
+                core = None
+        return volley.successes
 
     async def _connections(self, origin: Origin, host: str, count: int) -> list[Connection]:
         """Up to `count` of them, warm ones first; fewer, or none, if the server takes no more."""

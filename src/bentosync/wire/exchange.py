@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Protocol, TypeAlias
+from typing import NamedTuple, Protocol, TypeAlias
 
 Body: TypeAlias = bytes | Sequence[memoryview]
 """A request body: bytes, or contiguous buffers sent in turn. They must not change until the call returns."""
@@ -30,6 +30,31 @@ class Request:
     body: Body = b""
     reply_seconds: float | None = None
     check: Callable[[Reply], None] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Pattern:
+    """What many requests share: the method (not HEAD), scheme, host and port, and headers as in `Request`.
+
+    `varying` names headers of which each request has a value of its own. The first one, in lower case, is special: a
+    reply that has this header must repeat its request's value, or it is the reply to another one.
+    """
+
+    method: str
+    url: str
+    headers: Mapping[str, str]
+    varying: Sequence[str]
+
+
+class Shot(NamedTuple):
+    """One of many requests: its target, percent-encoded, its values of the headers that vary, and its body.
+
+    A tuple, because there are tens of thousands.
+    """
+
+    target: str
+    values: Sequence[str]
+    body: memoryview
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,11 +103,11 @@ class Wire(Protocol):
         """
         ...
 
-    async def exchange_all(self, requests: Sequence[Request], *, connections: int) -> Sequence[Reply | None]:
-        """Send short requests to one host, over at most so many connections; their replies, in order.
+    async def exchange_all(self, pattern: Pattern, shots: Sequence[Shot], *, connections: int) -> Sequence[bool]:
+        """Send short requests over at most so many connections; which of them were answered with success.
 
-        None: no reply came, or its `check` refused it. What became of that request nobody knows; `exchange` says what
-        is wrong. Raises nothing of its own.
+        The others were refused, or nobody knows what became of them; `exchange` says what is wrong. Raises nothing of
+        its own.
         """
         ...
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from bentosync.wire.exchange import Judge, Reply, Request, Sink, Wire
+from bentosync.wire.exchange import Judge, Pattern, Reply, Request, Shot, Sink, Wire
 
 
 class LateWire:
@@ -18,9 +18,9 @@ class LateWire:
         """Send `request`, return the whole reply."""
         return await self._wire().exchange(request, body_bytes_max=body_bytes_max)
 
-    async def exchange_all(self, requests: Sequence[Request], *, connections: int) -> Sequence[Reply | None]:
-        """Send short requests, return their replies."""
-        return await self._wire().exchange_all(requests, connections=connections)
+    async def exchange_all(self, pattern: Pattern, shots: Sequence[Shot], *, connections: int) -> Sequence[bool]:
+        """Send short requests; which were answered with success."""
+        return await self._wire().exchange_all(pattern, shots, connections=connections)
 
     async def receive(self, request: Request, *, judge: Judge, sink: Sink) -> Reply:
         """Send `request`, put the body the judge accepts into `sink`."""

@@ -24,7 +24,7 @@ from bentosync.settings import TransferSettings
 from bentosync.wire.connection import NotPlain, Unheard
 from bentosync.wire.dial import dial
 from bentosync.wire.direct import IDLE_SECONDS_MAX
-from bentosync.wire.exchange import Judge, Reply, Request, Sink, Wire
+from bentosync.wire.exchange import Judge, Pattern, Reply, Request, Shot, Sink, Wire
 from bentosync.wire.faults import translated
 from bentosync.wire.link import Endings, Link
 from bentosync.wire.origin import Origin, request_head, split
@@ -77,9 +77,9 @@ class NativeWire:
         """Send `request`, return the whole reply."""
         return await self._behind.exchange(request, body_bytes_max=body_bytes_max)
 
-    async def exchange_all(self, requests: Sequence[Request], *, connections: int) -> Sequence[Reply | None]:
-        """Send short requests, return their replies."""
-        return await self._behind.exchange_all(requests, connections=connections)
+    async def exchange_all(self, pattern: Pattern, shots: Sequence[Shot], *, connections: int) -> Sequence[bool]:
+        """Send short requests; which were answered with success."""
+        return await self._behind.exchange_all(pattern, shots, connections=connections)
 
     async def receive(self, request: Request, *, judge: Judge, sink: Sink) -> Reply:
         """Send `request`, put the body the judge accepts into `sink`."""

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
-from bentosync.wire.exchange import Request
+from bentosync.wire.exchange import Pattern, Request, Shot
 
 # For these a server may insist on hearing that the body is empty.
 _WITH_BODY = ("PUT", "POST")
@@ -40,3 +41,17 @@ def request_head(request: Request, host: str, target: str, body_bytes: int = 0) 
     if text.count("\r") != len(lines) - 1 or text.count("\n") != len(lines) - 1:
         raise ValueError("a header holds a line break")
     return f"{text}\r\n\r\n".encode("latin-1")
+
+
+def request_heads(pattern: Pattern, host: str, shots: Iterable[Shot]) -> Iterator[bytes]:
+    """What is sent before the bodies of many requests that are alike; as `request_head`."""
+    shared = {"Host": host, **_HEADERS, **pattern.headers}
+    lines = [f"{name}: {value}".replace("%", "%%") for name, value in shared.items()]
+    lines += [*(f"{name}: %s" for name in pattern.varying), "Content-Length: %d"]
+    text = "\r\n".join([f"{pattern.method} %s HTTP/1.1", *lines, "", ""])
+    breaks = len(lines) + 2
+    for shot in shots:
+        head = (text % (shot.target, *shot.values, len(shot.body))).encode("latin-1")
+        if head.count(b"\r") != breaks or head.count(b"\n") != breaks:
+            raise ValueError("a header holds a line break")
+        yield head

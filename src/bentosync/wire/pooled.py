@@ -21,7 +21,7 @@ from bentosync.errors import NetworkError, RemoteError
 from bentosync.settings import TransferSettings
 from bentosync.wire.buffers import Buffers
 from bentosync.wire.client_faults import translated
-from bentosync.wire.exchange import Judge, Reply, Request, Sink
+from bentosync.wire.exchange import Judge, Pattern, Reply, Request, Shot, Sink
 from bentosync.wire.proxies import proxy_for
 from bentosync.wire.rate import shared_limiter
 from bentosync.wire.trust import trusted
@@ -65,9 +65,9 @@ class PooledWire:
                 request.check(reply)
             return reply
 
-    async def exchange_all(self, requests: Sequence[Request], *, connections: int) -> Sequence[Reply | None]:
+    async def exchange_all(self, pattern: Pattern, shots: Sequence[Shot], *, connections: int) -> Sequence[bool]:
         """None of them: this wire has no shorter way than `exchange`."""
-        return [None] * len(requests)
+        return [False] * len(shots)
 
     async def receive(self, request: Request, *, judge: Judge, sink: Sink) -> Reply:
         """Send `request`, put the body the judge accepts into `sink`."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import ipaddress
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from urllib.parse import quote, unquote, urlsplit
 
@@ -49,8 +49,12 @@ class Address:
 
     def url(self, key: str, query: Query) -> str:
         """The URL of one request; the query is sorted and quoted as signatures need it."""
-        path = quote(key, safe="/-_.~")
-        return f"{self.base}/{path}" + (f"?{canonical_query(query)}" if query else "")
+        return f"{self.base}/{_quoted(key)}" + (f"?{canonical_query(query)}" if query else "")
+
+    def targets(self, keys: Iterable[str]) -> list[str]:
+        """What comes after the host in the URLs of requests without a query."""
+        root = urlsplit(self.base).path
+        return [f"{root}/{_quoted(key)}" for key in keys]
 
     @property
     def secure(self) -> bool:
@@ -125,6 +129,10 @@ def amazon_endpoint(region: str) -> str:
     """Amazon's endpoint in `region`."""
     suffix = "amazonaws.com.cn" if region.startswith("cn-") else "amazonaws.com"
     return f"https://s3.{region}.{suffix}"
+
+
+def _quoted(key: str) -> str:
+    return quote(key, safe="/-_.~")
 
 
 def canonical_query(query: Query) -> str:

@@ -15,6 +15,7 @@ from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from functools import partial
+from typing import NamedTuple
 
 from bentosync.errors import AuthError, UnknownHost
 from bentosync.events import Observer, ignore
@@ -26,7 +27,7 @@ from bentosync.remote.s3.credentials import Chain
 from bentosync.remote.s3.plain import Surroundings
 from bentosync.remote.s3.signing import EMPTY_SHA256, UNSIGNED_PAYLOAD, Credentials, Signer
 from bentosync.settings import RemoteSettings
-from bentosync.wire.exchange import Body, Reply, Request, Wire
+from bentosync.wire.exchange import Body, Pattern, Reply, Request, Shot, Wire
 
 # Over plain http the payload hash is the body's only protection. Above this the hash costs more than the transfer,
 # and the checksum header is signed with the rest.
@@ -62,14 +63,12 @@ class Operation:
         return self.api.method
 
 
-@dataclass(frozen=True, slots=True)
-class Member:
+class Member(NamedTuple):
     """One of many operations that are alike: what it has of its own."""
 
     key: str
     value: str
     body: memoryview
-    check: Callable[[Reply], None]
 
 
 class Client:
@@ -126,39 +125,39 @@ class Client:
 
     async def call_all(
         self, pattern: Operation, varying: str, members: Sequence[Member], *, connections: int
-    ) -> Sequence[Reply | None]:
-        """The replies of success to many small requests without a query; None for each that got another one, or none.
+    ) -> Sequence[bool]:
+        """Send many small requests without a query; which of them were answered with success.
 
-        What is wrong with such a one `call` will say, and cure. `pattern` holds what they share; `varying` names the
-        header, in lower case, of which each member has a value of its own.
+        What is wrong with another one `call` will say, and cure. `pattern` holds what they share; `varying` names the
+        header, in lower case, of which each member has a value of its own, and which a reply repeats if it has it.
         """
         if not members:
             return []
         at = await self._addressed()
         credentials = await self._identity()
-        urls = [at.url(member.key, ()) for member in members]
-        alike = None
-        if credentials is not None:
+        targets = at.targets(member.key for member in members)
+        if credentials is None:
+            shared = Pattern(pattern.method, at.endpoint, pattern.headers, [varying])
+            shots = [
+                Shot(target, (member.value,), member.body) for target, member in zip(targets, members, strict=True)
+            ]
+        else:
             alike = self._signer.alike(
                 credentials,
                 method=pattern.method,
-                url=urls[0],
+                url=f"{at.endpoint}{targets[0]}",
                 headers=pattern.headers,
                 varying=varying,
                 payload=UNSIGNED_PAYLOAD,
                 region=at.region,
                 now=self._time() + self._skew,
             )
-        requests = []
-        for url, member in zip(urls, members, strict=True):
-            if alike is not None:
-                headers = alike.sign(url[url.find("/", 8) :], member.value)
-            else:
-                headers = {**pattern.headers, varying: member.value}
-            check = partial(_check_success, member.check)
-            requests.append(Request(pattern.method, url, headers, [member.body], pattern.reply_seconds, check))
-        replies = await self._wire.exchange_all(requests, connections=connections)
-        return [reply if reply is not None and 200 <= reply.status < 300 else None for reply in replies]
+            shared = Pattern(pattern.method, at.endpoint, alike.sent, [varying, "Authorization"])
+            shots = [
+                Shot(target, (member.value, alike.authorize(target, member.value)), member.body)
+                for target, member in zip(targets, members, strict=True)
+            ]
+        return await self._wire.exchange_all(shared, shots, connections=connections)
 
     def refused(self, operation: Operation, reply: Reply) -> Exception:
         """The error for a reply that carries an <Error> document under a status of success."""

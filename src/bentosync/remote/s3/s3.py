@@ -168,16 +168,10 @@ class S3Remote:
             return [False] * len(objects)
         pattern = self._operation(api.PUT_OBJECT, objects[0].key, headers=_conditional(condition))
         members = [
-            Member(
-                self._bucket.prefix + blob.key,
-                documents.encode(blob.checksum or b""),
-                blob.data,
-                self._echo(blob.checksum, blob.key),
-            )
+            Member(self._bucket.prefix + blob.key, documents.encode(blob.checksum or b""), blob.data)
             for blob in objects
         ]
-        replies = await self._client.call_all(pattern, self._checksum_header, members, connections=jobs)
-        return [reply is not None for reply in replies]
+        return await self._client.call_all(pattern, self._checksum_header, members, connections=jobs)
 
     async def start_upload(self, key: str, *, size: int, part_bytes: int) -> Upload:
         """CreateMultipartUpload, asking for a checksum of the full object."""

@@ -50,10 +50,9 @@ class _DayKey:
 
 @dataclass(frozen=True, slots=True, repr=False)
 class Alike:
-    """The parts of a signature that many requests share; see `Signer.alike`."""
+    """The parts of a signature that many requests share; see `Signer.alike`. `sent` are the headers they share."""
 
     sent: Mapping[str, str]
-    varying: str
     head: str
     middle: str
     tail: str
@@ -61,12 +60,12 @@ class Alike:
     key: bytes
     authorization: str
 
-    def sign(self, path: str, value: str) -> dict[str, str]:
-        """The headers to send with the request for `path`, quoted as it will be sent."""
+    def authorize(self, path: str, value: str) -> str:
+        """The Authorization of the request for `path`, quoted as it will be sent, with this value of what varies."""
         canonical = f"{self.head}{path}{self.middle}{value}{self.tail}"
         text = f"{self.text}{hashlib.sha256(canonical.encode()).hexdigest()}"
         signature = hmac.digest(self.key, text.encode(), "sha256").hex()
-        return {**self.sent, self.varying: value, "Authorization": f"{self.authorization}Signature={signature}"}
+        return f"{self.authorization}Signature={signature}"
 
 
 class Signer:
@@ -146,7 +145,6 @@ class Signer:
         scope = f"{moment[:8]}/{region}/{_SERVICE}/aws4_request"
         return Alike(
             sent=sent,
-            varying=varying,
             head=f"{method}\n",
             middle=f"\n\n{before}{varying}:",
             tail=f"\n{after}\n{names}\n{payload}",

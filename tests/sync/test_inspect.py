@@ -9,8 +9,10 @@ import pytest
 
 from bentosync import aio
 from bentosync.errors import InvalidArgument, NotFound
+from bentosync.events import Warned
 from bentosync.store.proof import Damage
 from bentosync.sync.inspect import Inspected
+from tests.blocks import content
 from tests.sync.scene import FILES, Scene
 
 MIB = 1 << 20
@@ -124,6 +126,61 @@ def test_a_sample_of_everything_is_everything(published: Scene) -> None:
     found = inspect(published, share=1.0)
     assert found.end.moved_bytes == found.size_bytes
     assert found.damage == (Damage("sub/second.bin", 8 * MIB, SECOND, "bytes"),)
+
+
+SMALL = {f"{number:03d}.bin": content(number, 50_000) for number in range(220)}  # three packs
+
+
+def packed(scene: Scene) -> list[str]:
+    """The keys of the packs of a version that was just pushed."""
+    scene.create("m:v1", SMALL)
+    scene.push("m:v1")
+    return sorted(key for key in scene.keys("files/") if ".packs/" in key)
+
+
+def spoil(scene: Scene, key: str) -> None:
+    data = bytearray(scene.read_object(key))
+    data[60_000] ^= 1
+    scene.write_object(key, bytes(data))
+
+
+def shorten(scene: Scene, key: str) -> None:
+    scene.write_object(key, scene.read_object(key)[:-1])
+
+
+def remove(scene: Scene, key: str) -> None:
+    scene.delete_object(key)
+
+
+@pytest.mark.parametrize("rot", [spoil, shorten, remove])
+def test_a_pack_that_helps_nobody_is_a_warning_and_no_damage(folder: Scene, rot: Callable[[Scene, str], None]) -> None:
+    _, second, _ = packed(folder)
+    assert inspect(folder).packs == ()
+    rot(folder, second)
+    found = inspect(folder)
+    assert (found.damage, found.packs) == ((), (second,))
+    [said] = [event for event in folder.seen if isinstance(event, Warned)]
+    assert second in said.message
+    assert said.hint == "bentosync push --resend m:v1"
+    asyncio.run(aio.push("m:v1", resend=True, settings=folder.settings("publisher")))
+    assert inspect(folder).packs == ()
+
+
+def test_packs_that_were_never_written_or_not_asked_for_are_no_finding(folder: Scene) -> None:
+    keys = packed(folder)
+    for key in keys:
+        spoil(folder, key)
+    assert inspect(folder, share=0.5).packs == ()
+    assert inspect(folder, strength="strong").packs == tuple(keys)
+    for key in keys:
+        folder.delete_object(key)
+    assert inspect(folder).packs == ()
+
+
+def test_in_a_bucket_too_a_pack_is_looked_at(bucket: Scene) -> None:
+    first, *_ = packed(bucket)
+    shorten(bucket, first)
+    assert inspect(bucket).packs == (first,)
 
 
 @pytest.mark.parametrize("share", [0.0, -0.5, 1.01])

@@ -16,7 +16,6 @@ from bentosync.blocking import in_thread
 from bentosync.errors import BentoMLException, Conflict, IntegrityError, NoSpace, NotFound
 from bentosync.manifest.digests import unit_bytes
 from bentosync.manifest.values import FileEntry
-from bentosync.remote import keys
 from bentosync.remote.contract import Remote
 from bentosync.settings import Settings
 from bentosync.store import tree
@@ -26,7 +25,6 @@ from bentosync.sync.resolve import Resolved, fetch
 from bentosync.sync.watch import Watch
 from bentosync.tag import Reference, Tag
 from bentosync.transfer import download, plateau
-from bentosync.transfer.packs import Pack, packs
 from bentosync.transfer.unpack import unpack, wanted
 
 _MIB = 1 << 20
@@ -99,7 +97,7 @@ class Assembly:
         self._watch.phase(str(self._found.tag), "transfer")
         await unpack(
             self._remote,
-            wanted(self._packs(), partial.files),
+            wanted(self._found.packs(), partial.files),
             jobs=transfer.streams_max,
             memory_bytes=transfer.memory_bytes,
             strong=self._strong,
@@ -116,12 +114,6 @@ class Assembly:
             tally=tally,
         )
         return tally
-
-    def _packs(self) -> dict[str, Pack]:
-        """By their keys, the packs that the version's push may have left."""
-        tag, push_id = self._found.tag, self._found.envelope.push_id
-        found = packs((entry.path, entry.size) for entry in self._manifest.files)
-        return {keys.pack_key(tag, push_id, pack.number): pack for pack in found}
 
 
 def _plant(seed: Path, files: Sequence[PartialFile], *, strong: bool) -> None:

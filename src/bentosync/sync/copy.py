@@ -24,7 +24,6 @@ from bentosync.sync.watch import Watch
 from bentosync.sync.writing import exclusive
 from bentosync.tag import Reference
 from bentosync.transfer import engine
-from bentosync.transfer.packs import packs
 from bentosync.transfer.relay import Passage, Relay
 from bentosync.transfer.repack import carry
 from bentosync.transfer.tally import Tally
@@ -133,9 +132,8 @@ class _Copy:
         return tally
 
     def _packs(self, claimed: Claim) -> Iterator[tuple[str, str, int]]:
-        there, here = self._found.envelope.push_id, claimed.push_id
-        for pack in packs((entry.path, entry.size) for entry in self._found.manifest.files):
-            yield keys.pack_key(self._tag, there, pack.number), keys.pack_key(self._tag, here, pack.number), pack.size
+        for key, pack in self._found.packs().items():
+            yield key, keys.pack_key(self._tag, claimed.push_id, pack.number), pack.size
 
     def _start(self, *, reused: int) -> None:
         card = self._found.manifest.card

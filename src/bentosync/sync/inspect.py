@@ -11,7 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from bentosync.errors import InvalidArgument
-from bentosync.events import Finished
+from bentosync.events import Finished, Warned
 from bentosync.remote.contract import Remote
 from bentosync.settings import Settings
 from bentosync.store.proof import Damage, Strength, check_strength
@@ -22,15 +22,20 @@ from bentosync.transfer import inspection
 from bentosync.transfer.inspection import Inspection, Task
 from bentosync.transfer.meter import Meter
 from bentosync.transfer.parts import Slice
+from bentosync.transfer.unpack import misfits
 
 
 @dataclass(frozen=True, slots=True)
 class Inspected:
-    """What was looked at, and what is wrong with it. `end.moved_bytes` were read, of `size_bytes`."""
+    """What was looked at, and what is wrong with it. `end.moved_bytes` were read, of `size_bytes`.
+
+    `packs` are the keys of packs that do not hold their files' bytes: no damage, but pulls read them for nothing.
+    """
 
     end: Finished
     size_bytes: int
     damage: tuple[Damage, ...]
+    packs: tuple[str, ...]
 
 
 async def inspect(
@@ -74,8 +79,23 @@ async def inspect(
         on_read=lambda path, count: watch.advance(path, sizes[path], count),
     )  # fmt: skip
     damage = await looking.run(tasks)
+    spoilt = await _spoilt_packs(remote, found, settings, strong=strong) if share is None else []
+    if spoilt:
+        which = ", ".join(spoilt[:3]) + (f" and {len(spoilt) - 3} more" if len(spoilt) > 3 else "")
+        watch(
+            Warned(
+                f"{found.tag} is slow to pull: {which} should hold its small files once more, and does not",
+                hint=f"bentosync push --resend {found.tag}",
+            )
+        )
     end = watch.finish("done", found.manifest.pin, moved=total, reused=0, refetched=looking.again_bytes)
-    return Inspected(end, found.manifest.card.size, tuple(damage))
+    return Inspected(end, found.manifest.card.size, tuple(damage), tuple(spoilt))
+
+
+async def _spoilt_packs(remote: Remote, found: Resolved, settings: Settings, *, strong: bool) -> list[str]:
+    entries = {entry.path: entry for entry in found.manifest.files}
+    jobs, memory_bytes = settings.transfer.streams_max, settings.transfer.memory_bytes
+    return await misfits(remote, found.packs(), entries, jobs=jobs, memory_bytes=memory_bytes, strong=strong)
 
 
 async def spot(remote: Remote, found: Resolved, *, files_max: int, settings: Settings) -> list[Damage]:

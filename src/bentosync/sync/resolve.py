@@ -13,6 +13,7 @@ from bentosync.remote.contract import MissingRemote, Remote
 from bentosync.sync import pointer
 from bentosync.sync.documents import describe
 from bentosync.tag import Reference, Tag
+from bentosync.transfer.packs import Pack, packs
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,6 +29,11 @@ class Resolved:
     def key(self, path: str) -> str:
         """The key of one of its files."""
         return keys.file_key(self.tag, self.envelope.push_id, path)
+
+    def packs(self) -> dict[str, Pack]:
+        """By their keys, the packs that its push may have left."""
+        found = packs((entry.path, entry.size) for entry in self.manifest.files)
+        return {keys.pack_key(self.tag, self.envelope.push_id, pack.number): pack for pack in found}
 
 
 async def resolve(remote: Remote, reference: Reference) -> Resolved:

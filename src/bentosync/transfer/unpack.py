@@ -11,8 +11,9 @@ from dataclasses import dataclass
 from functools import partial
 
 from bentosync.blocking import in_thread
-from bentosync.errors import BentoMLException
+from bentosync.errors import BentoMLException, NotFound
 from bentosync.manifest.digests import differences
+from bentosync.manifest.values import FileEntry
 from bentosync.remote.contract import Remote
 from bentosync.store.partial import PartialFile
 from bentosync.transfer import engine
@@ -22,6 +23,7 @@ from bentosync.transfer.pool import BufferPool, shared_pool
 from bentosync.transfer.sink import MemorySink
 
 _PACKS_AT_ONCE = 8
+_TRIES = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +66,62 @@ async def unpack(
     unpacker = _Unpacker(remote, pool, strong, tally)
     workers = min(jobs, _PACKS_AT_ONCE, pool.count(PACK_BYTES_MAX))
     await engine.drain((partial(unpacker.take, pack) for pack in wanted), workers=workers)
+
+
+async def misfits(
+    remote: Remote,
+    packs: Mapping[str, Pack],
+    entries: Mapping[str, FileEntry],
+    *,
+    jobs: int,
+    memory_bytes: int,
+    strong: bool,
+) -> list[str]:
+    """The keys of packs that a pull reads for nothing: others are there and they are not, or they hold other bytes.
+
+    Args:
+        remote: Where they are; a version without packs is as good.
+        packs: The packs that the version's push may have left, by key.
+        entries: What their files must be, by path.
+        jobs: The most requests in flight.
+        memory_bytes: Bound of the buffers.
+        strong: Prove BLAKE3 as well as XXH3.
+
+    Raises:
+        AuthError, NetworkError: The remote cannot be read.
+    """
+    pool = shared_pool(memory_bytes)
+    missing: list[str] = []
+    wrong: list[str] = []
+
+    async def look(key: str, pack: Pack) -> None:
+        try:
+            if (await remote.stat(key)).size == pack.size and await reads_right(key, pack):
+                return
+        except NotFound:
+            missing.append(key)
+        else:
+            wrong.append(key)
+
+    async def reads_right(key: str, pack: Pack) -> bool:
+        async with pool.lease(PACK_BYTES_MAX) as buffer:
+            data = buffer[: pack.size]
+            for _ in range(_TRIES):  # what differs may have been damaged on the way
+                await remote.read_range(key, 0, pack.size, MemorySink(data))
+                if await in_thread(_fits, pack, data, entries, strong):
+                    return True
+        return False
+
+    workers = min(jobs, _PACKS_AT_ONCE, pool.count(PACK_BYTES_MAX))
+    await engine.drain((partial(look, key, pack) for key, pack in packs.items()), workers=workers)
+    return sorted(wrong if len(missing) == len(packs) else wrong + missing)
+
+
+def _fits(pack: Pack, data: memoryview, entries: Mapping[str, FileEntry], strong: bool) -> bool:
+    return not any(
+        any(differences(entries[member.path], 0, data[member.offset : member.offset + member.size], strong=strong))
+        for member in pack.members
+    )
 
 
 class _Unpacker:

@@ -81,7 +81,8 @@ def _on_remote(session: Session, models: tuple[str, ...], strength: Strength, sh
             if not damage and not session.quiet:
                 session.result(f"{end.tag} on {end.remote}: ok ({_looked_at(found)})")
         return {"tag": end.tag, "remote": end.remote, "digest": end.digest, "strength": strength, "damage": damage,
-                "read_bytes": end.moved_bytes, "size_bytes": found.size_bytes, "seconds": end.seconds}  # fmt: skip
+                "packs": found.packs, "read_bytes": end.moved_bytes, "size_bytes": found.size_bytes,
+                "seconds": end.seconds}  # fmt: skip
 
     each(session, models, look)
     if damaged:

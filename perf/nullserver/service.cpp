@@ -175,7 +175,14 @@ Reply Service::act(const Request& request, Body& body) {
     if (method == "POST" && request.asks("uploads")) {
         count("CreateMultipartUpload");
         const Upload upload{request.bucket, request.key, description(request), {}};
-        return {200, {}, documents::started(upload, buckets_.start(upload))};
+        // As Amazon does: who checks a checksum repeats which.
+        Headers repeated;
+        for (const auto* name : {"x-amz-checksum-algorithm", "x-amz-checksum-type"}) {
+            if (const std::string value = request.header(name); !value.empty()) {
+                repeated[name] = value;
+            }
+        }
+        return {200, repeated, documents::started(upload, buckets_.start(upload))};
     }
     if (method == "POST" && request.asks("uploadId")) {
         return complete(request, body);

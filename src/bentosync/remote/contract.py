@@ -12,11 +12,11 @@ and `RemoteError` (protocol broken; retryable). Missing objects raise `NotFound`
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal, NamedTuple, Protocol
 
 from bentosync.errors import AuthError, NotFound
-from bentosync.wire.exchange import Sink
+from bentosync.wire.exchange import Extent, Sink
 
 
 class MissingRemote(NotFound):
@@ -107,10 +107,15 @@ class Blob(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Upload:
-    """A multipart upload in flight; serialisable, so that another process can go on with it."""
+    """A multipart upload in flight; serialisable, so that another process can go on with it.
+
+    `from_files`: `send_part` takes extents of files. Only where the store has said that it checks the checksum of what
+    arrives, because nobody else sees those bytes; and only of the process that began the upload.
+    """
 
     key: str
     id: str
+    from_files: bool = field(default=False, compare=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -209,12 +214,13 @@ class Remote(Protocol):
         ...
 
     async def send_part(
-        self, upload: Upload, number: int, data: Sequence[memoryview], *, checksum: bytes | None
+        self, upload: Upload, number: int, data: Sequence[memoryview] | Extent, *, checksum: bytes | None
     ) -> Part:
         """Store part `number` (from 1); the same number again replaces the part.
 
         All parts but the last have the `part_bytes` the upload was started with. Raises `NotFound` if the upload is
-        gone, and a retryable `IntegrityError` if the store received bytes of another `checksum`.
+        gone, and a retryable `IntegrityError` if the store received bytes of another `checksum`. A part that is an
+        extent has a checksum; a file that ends before it raises an `IntegrityError` that is not retryable.
         """
         ...
 

@@ -36,6 +36,7 @@ from bentosync.remote.contract import (
 )
 from bentosync.remote.spool import Spool, digest
 from bentosync.settings import NativeMode
+from bentosync.wire.exchange import Extent
 from bentosync.wire.rate import Limiter
 
 T = TypeVar("T")
@@ -129,9 +130,11 @@ class DirectoryRemote:
         return Upload(key, spool.id)
 
     async def send_part(
-        self, upload: Upload, number: int, data: Sequence[memoryview], *, checksum: bytes | None
+        self, upload: Upload, number: int, data: Sequence[memoryview] | Extent, *, checksum: bytes | None
     ) -> Part:
         """Write the part at its offset, sync it, journal it."""
+        if isinstance(data, Extent):
+            raise AssertionError("no upload into a folder takes extents")
         await self._limiter.passed(sum(buffer.nbytes for buffer in data))
         return await self._run(upload.key, lambda: self._spool(upload).store(number, data, checksum, self._checksum))
 

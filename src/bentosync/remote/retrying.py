@@ -36,6 +36,7 @@ from bentosync.remote.contract import (
     Stat,
     Upload,
 )
+from bentosync.wire.exchange import Extent, body_bytes
 
 if TYPE_CHECKING:
     import builtins
@@ -236,13 +237,13 @@ class RetryingRemote:
         return await self._patiently(key, lambda: self._inner.start_upload(key, size=size, part_bytes=part_bytes))
 
     async def send_part(
-        self, upload: Upload, number: int, data: Sequence[memoryview], *, checksum: bytes | None
+        self, upload: Upload, number: int, data: Sequence[memoryview] | Extent, *, checksum: bytes | None
     ) -> Part:
         """Repeated whole; the same number replaces."""
         return await self._patiently(
             f"{upload.key} part {number}",
             lambda: self._inner.send_part(upload, number, data, checksum=checksum),
-            moved_bytes=sum(buffer.nbytes for buffer in data),
+            moved_bytes=body_bytes(data),
         )
 
     async def list_parts(self, upload: Upload) -> builtins.list[Part]:

@@ -25,6 +25,7 @@ from bentosync.remote.contract import (
     Stat,
     Upload,
 )
+from bentosync.wire.exchange import Extent
 
 if TYPE_CHECKING:
     import builtins
@@ -81,7 +82,7 @@ class TracingRemote:
             return await self._inner.start_upload(key, size=size, part_bytes=part_bytes)
 
     async def send_part(
-        self, upload: Upload, number: int, data: Sequence[memoryview], *, checksum: bytes | None
+        self, upload: Upload, number: int, data: Sequence[memoryview] | Extent, *, checksum: bytes | None
     ) -> Part:
         """Traced."""
         with self._traced("send_part", upload.key, number):

@@ -22,7 +22,7 @@ from bentosync.store.disk import Disk, translated
 from bentosync.store.layout import Layout
 from bentosync.store.model import Model
 from bentosync.store.proof import Damage, Described, Progress, Strength
-from bentosync.store.record import Record, Stamp, Vouched
+from bentosync.store.record import PartChecksums, Record, Stamp, Vouched
 from bentosync.store.tree import Tree
 from bentosync.tag import Tag
 
@@ -62,14 +62,19 @@ class Digests:
         with translated(f"reading {model.tag}"), self._one_life(model.tag):
             described = proof.describe(Path(model.path), model.info, known, self._now_ns, progress)
         origin = known.origin if known is not None and known.manifest == described.manifest else None
-        fresh = Record(described.manifest, described.stamps, origin)
+        parts = {} if known is None else record.still_held(known, described.stamps)
+        fresh = Record(described.manifest, described.stamps, origin, parts)
         # Looking must not make damage the truth: other content is remembered when it is published, see `remember`.
         if fresh != known and (known is None or known.manifest.card.content == fresh.manifest.card.content):
             self.note(model.tag, fresh)
         return described.manifest
 
     def remember(
-        self, model: Model, digested: Mapping[str, tuple[FileEntry, Stamp | None]], directories: Iterable[str]
+        self,
+        model: Model,
+        digested: Mapping[str, tuple[FileEntry, Stamp | None]],
+        directories: Iterable[str],
+        parts: Mapping[str, PartChecksums],
     ) -> Manifest:
         """The manifest of a version whose files somebody else read and digested."""
         root = Path(model.path)
@@ -78,8 +83,10 @@ class Digests:
         stamps = {path: stamp for path, (_, stamp) in digested.items() if stamp is not None}
         known = self.vouched(model.tag)
         same = known if known is not None and known.digest == manifest.digest else None
-        if same is None or same.stamps != stamps:
-            self.note(model.tag, Record(manifest, stamps, same.origin if same else None))
+        held = {} if same is None else record.still_held(same, stamps)
+        held |= {path: found for path, found in parts.items() if path in stamps}
+        if same is None or (same.stamps, same.parts) != (stamps, held):
+            self.note(model.tag, Record(manifest, stamps, same.origin if same else None, held))
         return manifest
 
     def adopt(self, tag: Tag, manifest: Manifest) -> None:
@@ -101,7 +108,7 @@ class Digests:
             damages, stamps = proof.check(self._layout.version_dir(tag), known.manifest, strength, progress)
         proven = {path: stamp for path, stamp in stamps.items() if stamp.settled(now_ns)}
         if proven != known.stamps:
-            self.note(tag, replace(known, stamps=proven))
+            self.note(tag, replace(known, stamps=proven, parts=record.still_held(known, proven)))
         return damages
 
     def fresh(self, root: Path, info: ModelInfo) -> Described | None:

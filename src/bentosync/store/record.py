@@ -6,6 +6,7 @@ Format: docs/formats/local-state.md.
 
 from __future__ import annotations
 
+import base64
 import json
 import os
 from collections.abc import Mapping
@@ -53,12 +54,28 @@ class Origin:
 
 
 @dataclass(frozen=True, slots=True)
+class PartChecksums:
+    """What an upload tells a store about each part of a file: `values` is one checksum after the other, big-endian.
+
+    Another cut than `part_bytes`, or another kind than `name`, makes them worthless, not wrong.
+    """
+
+    name: str
+    part_bytes: int
+    values: bytes
+
+
+@dataclass(frozen=True, slots=True)
 class Record:
-    """A manifest, and stamps by path of the files whose digests were seen to be the manifest's."""
+    """A manifest, and stamps by path of the files whose digests were seen to be the manifest's.
+
+    `parts`, by path, counts for files that have a stamp here, as long as that holds.
+    """
 
     manifest: Manifest
     stamps: Mapping[str, Stamp] = field(default_factory=dict)
     origin: Origin | None = None
+    parts: Mapping[str, PartChecksums] = field(default_factory=dict)
 
 
 def dumps(record: Record) -> bytes:
@@ -69,6 +86,11 @@ def dumps(record: Record) -> bytes:
     head["stamps"] = {
         path: [stamp.ino, stamp.size, stamp.mtime_ns, stamp.ctime_ns] for path, stamp in record.stamps.items()
     }
+    if record.parts:
+        head["parts"] = {
+            path: [parts.name, parts.part_bytes, base64.b64encode(parts.values).decode("ascii")]
+            for path, parts in record.parts.items()
+        }
     return encode.line(head) + encode.body(record.manifest)
 
 
@@ -85,6 +107,7 @@ class Vouched:
     digest: str
     stamps: Mapping[str, Stamp]
     origin: Origin | None
+    parts: Mapping[str, PartChecksums]
     body: bytes = field(repr=False)
 
     @property
@@ -97,9 +120,9 @@ def loads(data: bytes) -> Record | None:
     """The record; None if it is not whole or of another format."""
     line, _, body = data.partition(b"\n")
     try:
-        pin, stamps, origin = _head(line)
+        pin, stamps, origin, parts = _head(line)
         manifest = decode.body(body)
-        return Record(manifest, stamps, origin) if pin == manifest.pin else None
+        return Record(manifest, stamps, origin, parts) if pin == manifest.pin else None
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError, BentoMLException):
         return None
 
@@ -108,17 +131,28 @@ def vouched(data: bytes) -> Vouched | None:
     """The record without its manifest's contents; None if it is not whole or of another format."""
     line, _, body = data.partition(b"\n")
     try:
-        pin, stamps, origin = _head(line)
+        pin, stamps, origin, parts = _head(line)
         card = json.loads(body.partition(b"\n")[0])
         digest = blake3.blake3(body).hexdigest()
-        return Vouched(card["name"], card["version"], digest, stamps, origin, body) if pin == f"b3:{digest}" else None
+        whole = pin == f"b3:{digest}"
+        return Vouched(card["name"], card["version"], digest, stamps, origin, parts, body) if whole else None
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
         return None
 
 
-def _head(line: bytes) -> tuple[str, dict[str, Stamp], Origin | None]:
+def still_held(known: Record | Vouched, stamps: Mapping[str, Stamp]) -> dict[str, PartChecksums]:
+    """The checksums in `known` of files that have the same stamp in `stamps`."""
+    return {path: parts for path, parts in known.parts.items() if path in stamps and known.stamps[path] == stamps[path]}
+
+
+def _head(line: bytes) -> tuple[str, dict[str, Stamp], Origin | None, dict[str, PartChecksums]]:
     head = json.loads(line)
     if head["format"] != FORMAT:
         raise ValueError("another format")
     stamps = {str(path): Stamp(*map(int, values)) for path, values in head["stamps"].items()}
-    return head["manifest"], stamps, Origin(**head["origin"]) if "origin" in head else None
+    parts = {
+        str(path): PartChecksums(str(name), int(part_bytes), base64.b64decode(values, validate=True))
+        for path, (name, part_bytes, values) in head.get("parts", {}).items()
+        if path in stamps
+    }
+    return head["manifest"], stamps, Origin(**head["origin"]) if "origin" in head else None, parts

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from functools import cached_property
 from pathlib import Path
-from types import ModuleType
+from types import MappingProxyType, ModuleType
 from typing import TYPE_CHECKING, Any
 
 from bentosync.errors import InvalidTag, NotFound, from_os_error
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from bentosync.store.disk import Disk
     from bentosync.store.locks import Locks
     from bentosync.store.proof import Damage, Progress, Strength
-    from bentosync.store.record import Origin, Record, Stamp, Vouched
+    from bentosync.store.record import Origin, PartChecksums, Record, Stamp, Vouched
     from bentosync.store.unfinished import Unfinished
     from bentosync.store.upkeep import Leftover, Upkeep
     from bentosync.store.writer import Writer
@@ -332,7 +332,11 @@ class Store:
         return self._digests.describe(model, progress=progress)
 
     def remember(
-        self, model: Model, digested: Mapping[str, tuple[FileEntry, Stamp | None]], directories: Iterable[str]
+        self,
+        model: Model,
+        digested: Mapping[str, tuple[FileEntry, Stamp | None]],
+        directories: Iterable[str],
+        parts: Mapping[str, PartChecksums] = MappingProxyType({}),
     ) -> Manifest:
         """The manifest of a version whose files somebody else read and digested; it is remembered like a described one.
 
@@ -340,12 +344,13 @@ class Store:
             model: The version.
             digested: By path, every file's entry, and the stamp it had while it was read if that was settled.
             directories: Its empty folders.
+            parts: By path, the checksums of a file's parts, to be remembered with the stamp.
 
         Raises:
             UnsafeInput: No manifest can describe it.
             Conflict: A small file changed since it was digested.
         """
-        return self._digests.remember(model, digested, directories)
+        return self._digests.remember(model, digested, directories, parts)
 
     def adopt(self, tag: Tag, manifest: Manifest) -> None:
         """Remember that a version, whose files were just described, is what `manifest` says."""

@@ -108,7 +108,7 @@ class _Push:
         )  # fmt: skip
         async with engine.alongside(claimed.keep_alive()):
             tally = await self._send(tree, claimed)
-        manifest = await in_thread(self._store.remember, self._model, tally.digested, tree.directories)
+        manifest = await in_thread(self._store.remember, self._model, tally.digested, tree.directories, tally.parts)
         return await self._publish(manifest, claimed, standing, tally)
 
     async def _is_current(self, existing: Resolved) -> bool:
@@ -178,7 +178,11 @@ class _Push:
         if record is None:
             return {}
         entries = {entry.path: entry for entry in record.manifest.files}
-        return {path: Known(entries[path], stamp) for path, stamp in record.stamps.items() if path in entries}
+        return {
+            path: Known(entries[path], stamp, record.parts.get(path))
+            for path, stamp in record.stamps.items()
+            if path in entries
+        }
 
     async def _unfinished(self, claimed: Claim) -> Mapping[str, Upload]:
         if not claimed.adopted:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import time
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,7 +18,7 @@ from bentosync.manifest.digests import block_digest, leaf_digest
 from bentosync.manifest.rules import TENSOR_SUFFIX
 from bentosync.manifest.values import BLOCK_BYTES, FileEntry
 from bentosync.native.checksum import Checksum
-from bentosync.store.record import Stamp
+from bentosync.store.record import PartChecksums, Stamp
 from bentosync.store.tree import TreeFile
 
 _FLAGS = os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW
@@ -25,10 +26,11 @@ _FLAGS = os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW
 
 @dataclass(frozen=True, slots=True)
 class Known:
-    """A file's digests, and the stamp it had when they were proven."""
+    """A file's digests, and the stamp it had when they were proven; if it was pushed before, what was sent then."""
 
     entry: FileEntry
     stamp: Stamp
+    parts: PartChecksums | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,12 +44,19 @@ class Source:
 
 
 class Reading:
-    """A source being read in order. Refuses to end if the file is not the one it was at the start."""
+    """A source being read in order. Refuses to end if the file is not the one it was at the start.
 
-    def __init__(self, source: Source) -> None:
+    Args:
+        source: What to read.
+        trusting: Whether what is known of it may save reading. If not, it must turn out to be what is known.
+    """
+
+    def __init__(self, source: Source, *, trusting: bool = True) -> None:
         self._source = source
+        self._trusting = trusting
         self._fd = -1
         self._before: Stamp | None = None
+        self._known: Known | None = None
         self._entry: FileEntry | None = None
         self.settled: Stamp | None = None
 
@@ -61,7 +70,8 @@ class Reading:
         self.settled = self._before if self._before.settled(time.time_ns()) else None
         known = self._source.known
         if known is not None and (known.stamp, known.entry.executable) == (self._before, self._source.file.executable):
-            self._entry = known.entry
+            self._known = known
+            self._entry = known.entry if self._trusting else None
         self.restart()
         return self
 
@@ -74,20 +84,77 @@ class Reading:
         self._digester = None if self._entry else FileDigester(file.path, file.size, file.executable)
         self._offset = 0
         self._whole = 0
+        self._values: list[bytes] = []
+
+    @property
+    def fd(self) -> int:
+        """The open file."""
+        return self._fd
 
     def next_into(self, data: memoryview, checksum: Checksum | None) -> bytes | None:
         """Fill `data` with the next bytes and digest them; return their checksum and add it to the whole file's."""
+        # Block by block, so that every hash finds the bytes in the cache that the read has put them in.
+        blocks = (data[begin : begin + BLOCK_BYTES] for begin in range(0, len(data), BLOCK_BYTES))
+        return self._part(blocks, len(data), checksum)
+
+    def next_through(self, scratch: memoryview, length: int, checksum: Checksum, known: bytes | None) -> bytes:
+        """The checksum of the next `length` bytes, which are then in the kernel's memory: `known`, if that is given.
+
+        If not, they are digested; `scratch` is the memory for a block of them.
+        """
+        blocks = (scratch[: min(BLOCK_BYTES, length - begin)] for begin in range(0, length, BLOCK_BYTES))
+        if known is None:
+            return self._part(blocks, length, checksum) or b""
+        if self._is_held(length):
+            self._offset += length
+        else:
+            for block in blocks:
+                self._read(block)
+        self._count(known, length, checksum)
+        return known
+
+    def known_parts(self, step: int, checksum: Checksum) -> Sequence[bytes]:
+        """The checksum of every part of `step` bytes, if they were remembered and the file is still the same."""
+        found = self._known.parts if self._known is not None and self._trusting else None
+        count = -(-self._source.file.size // step)
+        if found is None or (found.name, found.part_bytes) != (checksum.name, step):
+            return []
+        width = checksum.size_bytes
+        values = [found.values[begin : begin + width] for begin in range(0, len(found.values), width)]
+        return values if len(found.values) == count * width else []
+
+    def parts(self, step: int, checksum: Checksum | None) -> PartChecksums | None:
+        """What is worth remembering of a file that was gone through in parts of `step` bytes."""
+        if checksum is None or len(self._values) != -(-self._source.file.size // step):
+            return None
+        return PartChecksums(checksum.name, step, b"".join(self._values))
+
+    def _part(self, blocks: Iterable[memoryview], length: int, checksum: Checksum | None) -> bytes | None:
         value = 0
-        for begin in range(0, len(data), BLOCK_BYTES):
-            # Block by block, so that every hash finds the bytes in the cache that the read has put them in.
-            block = data[begin : begin + BLOCK_BYTES]
+        for block in blocks:
             self._read(block)
             if checksum is not None:
                 value = checksum.update(block, value)
         if checksum is None:
             return None
-        self._whole = checksum.combine(self._whole, value, len(data))
+        self._count(packed(checksum, value), length, checksum)
         return packed(checksum, value)
+
+    def _count(self, value: bytes, length: int, checksum: Checksum) -> None:
+        self._whole = checksum.combine(self._whole, int.from_bytes(value, "big"), length)
+        self._values.append(value)
+
+    def _is_held(self, length: int) -> bool:
+        """Whether the next bytes, by samples, are in memory; yes where the file system cannot say (tmpfs is memory)."""
+        sample = bytearray(1)
+        try:
+            for at in range(self._offset, self._offset + length, BLOCK_BYTES):
+                os.preadv(self._fd, [sample], at, os.RWF_NOWAIT)
+        except BlockingIOError:
+            return False
+        except OSError:
+            return True
+        return True
 
     def _read(self, data: memoryview) -> None:
         filled = 0
@@ -115,13 +182,22 @@ class Reading:
 
     def entry(self) -> FileEntry:
         """The file's digests, once every byte was read; proves that the file did not change meanwhile."""
-        if self.stamp() != self._before:
-            raise self._changed("its size or times differ from when the push began")
+        self.require_unchanged()
         if self._digester is not None:
             self._entry, self._digester = self._digester.finish(), None
         if self._entry is None:
             raise AssertionError("a source is either known or digested")
+        if self._known is not None and self._entry != self._known.entry:
+            raise IntegrityError(
+                f"{self._source.file.path} is not what it was when it was recorded, though its size and times are",
+                hint="bentosync verify says where; nothing was published",
+            )
         return self._entry
+
+    def require_unchanged(self) -> None:
+        """Raise `IntegrityError` if the file is not the one it was at the start."""
+        if self.stamp() != self._before:
+            raise self._changed("its size or times differ from when the push began")
 
     def stamp(self) -> Stamp:
         """The file's stamp as it is now. Raises `IntegrityError` if its size is another one."""

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from bentosync.manifest.values import FileEntry
-from bentosync.store.record import Stamp
+from bentosync.store.record import PartChecksums, Stamp
 from bentosync.transfer.meter import Meter
 
 
@@ -14,12 +14,14 @@ from bentosync.transfer.meter import Meter
 class Tally:
     """What an upload moved. `on_sent` is called as bytes are safely stored; it never hears of a byte twice.
 
-    `digested` holds every file's entry and its stamp; None if that was too young to be remembered.
+    `digested` holds every file's entry and its stamp; None if that was too young to be remembered. `parts` holds the
+    checksums of those that went in parts.
     """
 
     on_sent: Callable[[str, int], None]
     meter: Meter = field(default_factory=Meter)
     digested: dict[str, tuple[FileEntry, Stamp | None]] = field(default_factory=dict)
+    parts: dict[str, PartChecksums] = field(default_factory=dict)
     _sent: dict[str, int] = field(default_factory=dict)
     _reused: dict[str, int] = field(default_factory=dict)
     _told: dict[str, int] = field(default_factory=dict)

@@ -4,10 +4,17 @@ A file has one reader, which goes through it in order (digests of leaves and ten
 sender; the buffer pool bounds how far it runs ahead. A file of one part is a single PUT, larger ones are multipart.
 What the store holds already (an interrupted push) counts only if its checksum or MD5 equals that of the local bytes.
 The full-object checksum at completion is what proves an upload.
+
+Where the store checks each part, and the wire has the kernel send pieces of files, parts are not kept in buffers: they
+are read for their digests through one block of memory, or, if the checksums of their last upload are remembered, not at
+all. Nobody but the store then sees what was sent. So when it refuses a part, or the whole, although the file seems to
+be what it was, nothing that is remembered counts any more: the file is read and digested again, and is either what it
+should be, or not published.
 """
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 from collections.abc import Awaitable, Iterator, Mapping, Sequence
 from functools import partial
@@ -16,6 +23,7 @@ from bentosync.blocking import in_thread
 from bentosync.errors import Conflict, IntegrityError, NotFound
 from bentosync.formats.digester import FileDigester
 from bentosync.manifest.values import BLOCK_BYTES, FileEntry
+from bentosync.native.checksum import Checksum
 from bentosync.native.checksum import named as checksum_named
 from bentosync.remote.contract import IfAbsent, Part, Remote, Stat, Upload
 from bentosync.settings import NativeMode
@@ -27,6 +35,7 @@ from bentosync.transfer.pool import BufferPool, shared_pool
 from bentosync.transfer.reading import Reading, Source
 from bentosync.transfer.room import shared_streams
 from bentosync.transfer.tally import Tally
+from bentosync.wire.exchange import Extent
 
 _FILES_AT_ONCE = 4
 _SMALL_BYTES = BLOCK_BYTES
@@ -36,6 +45,14 @@ _TINY_BYTES = 64 << 10
 # Parts are large, so a level takes long to judge: begin near where it most often ends.
 _LEVEL_START = 8
 _RESTARTS_MAX = 2
+
+
+class _Disproved(Exception):
+    """The store refused, with `refusal`, what was sent with remembered checksums."""
+
+    def __init__(self, refusal: IntegrityError) -> None:
+        super().__init__(refusal.message)
+        self.refusal = refusal
 
 
 class Uploader:
@@ -92,6 +109,8 @@ class Uploader:
         # Small files have a lane of their own: their cost is the exchange, not the bytes.
         step = parts.PART_BYTES_MIN
         level_max = min(self._jobs, self._pool.count(step))
+        # Of what is sent without buffers no more is read ahead than would have buffers: it should still be in memory.
+        self._ahead = asyncio.Semaphore(level_max)
         self._pace = Pace(
             self._controller(level_max, step, level_start=_LEVEL_START),
             self._tally.meter,
@@ -120,10 +139,11 @@ class Uploader:
         return (partial(self._send, source) for source in sources)
 
     async def _send(self, source: Source) -> None:
+        trusting = True
         for restart in range(_RESTARTS_MAX + 1):
             self._tally.begin(source.file.path)
             try:
-                with Reading(source) as reading:
+                with Reading(source, trusting=trusting) as reading:
                     if source.file.size <= parts.part_bytes(source.file.size):
                         await self._send_whole(source, reading)
                     else:
@@ -134,6 +154,10 @@ class Uploader:
                 # The upload vanished under us (a lifecycle rule, another host's clean-up): begin a new one.
                 if restart == _RESTARTS_MAX:
                     raise
+            except _Disproved as disproved:
+                if not trusting or restart == _RESTARTS_MAX:
+                    raise disproved.refusal from None
+                trusting = False
 
     async def _send_whole(self, source: Source, reading: Reading) -> None:
         size = source.file.size
@@ -169,7 +193,6 @@ class Uploader:
             await self._pace.send(len(data), call)
 
     async def _send_parts(self, source: Source, reading: Reading, *, fresh: bool) -> None:
-        pieces = parts.parts(source.file.size)
         earlier = None if fresh else self._uploads.get(source.key)
         known = {part.number: part for part in await self._remote.list_parts(earlier)} if earlier else {}
         if self._resumed and not earlier and (stored := await self._stat(source.key)) is not None:
@@ -181,6 +204,46 @@ class Uploader:
             reading.restart()
         step = parts.part_bytes(source.file.size)
         upload = earlier or await self._remote.start_upload(source.key, size=source.file.size, part_bytes=step)
+        if upload.from_files and self._checksum is not None:
+            await self._send_extents(source, upload, reading, self._checksum)
+        else:
+            await self._send_buffers(source, upload, reading, known)
+        if (found := reading.parts(step, self._checksum)) is not None:
+            self._tally.parts[source.file.path] = found
+
+    async def _send_extents(self, source: Source, upload: Upload, reading: Reading, checksum: Checksum) -> None:
+        pieces, step = parts.parts(source.file.size), parts.part_bytes(source.file.size)
+        remembered = reading.known_parts(step, checksum)
+        done: list[Part | None] = [None] * len(pieces)
+
+        async def send(index: int, value: bytes) -> None:
+            extent = Extent(reading.fd, pieces[index].start, pieces[index].length)
+            done[index] = await self._pace.send(
+                extent.length, lambda: self._remote.send_part(upload, index + 1, extent, checksum=value)
+            )
+            self._tally.add(source.file.path, sent=extent.length)
+
+        try:
+            async with self._pool.lease(_SMALL_BYTES) as scratch, engine.group() as tasks:
+                for index, piece in enumerate(pieces):
+                    await self._ahead.acquire()
+                    try:
+                        known = remembered[index] if remembered else None
+                        value = await in_thread(reading.next_through, scratch, piece.length, checksum, known)
+                    except BaseException:
+                        self._ahead.release()
+                        raise
+                    tasks.create_task(send(index, value)).add_done_callback(lambda _: self._ahead.release())
+            await self._complete(source, upload, [part for part in done if part is not None], reading)
+        except IntegrityError as refusal:
+            await self._remote.abort_upload(upload)
+            reading.require_unchanged()
+            if remembered:
+                raise _Disproved(refusal) from None
+            raise
+
+    async def _send_buffers(self, source: Source, upload: Upload, reading: Reading, known: Mapping[int, Part]) -> None:
+        pieces, step = parts.parts(source.file.size), parts.part_bytes(source.file.size)
         done: list[Part | None] = [None] * len(pieces)
         pool = self._pool
         async with engine.group() as tasks:

@@ -3,7 +3,8 @@
 Bodies do not pass through the loop's transports. `recv` goes straight into the memory that the reader names, and `send`
 takes from the caller's buffers: what the kernel has no room for stays where it is, where a transport would copy it.
 Under TLS OpenSSL works on the socket itself, so it decrypts into that memory and encrypts out of those buffers;
-asyncio's own TLS has two copies more each way. What both buy: docs/adr/0011.
+asyncio's own TLS has two copies more each way. What both buy: docs/adr/0011. A body that is an extent of a file is sent
+by the kernel, out of its cache and without a copy (docs/adr/0020).
 
 Sending and receiving go on side by side: a server may refuse a body before it has read it. Then its reply counts, what
 is left of the body is not sent, and the connection is closed. When sending fails, a reply that came before is still
@@ -20,7 +21,9 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
 import fcntl
+import os
 import socket
 import ssl
 import struct
@@ -28,10 +31,11 @@ import termios
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import TypeAlias
 
-from bentosync.errors import NetworkError
+from bentosync.errors import BentoMLException, IntegrityError, NetworkError, from_os_error
 from bentosync.wire import head
-from bentosync.wire.exchange import Reply
+from bentosync.wire.exchange import Extent, Reply
 from bentosync.wire.faults import translate
 from bentosync.wire.reader import ReplyReader
 
@@ -45,9 +49,17 @@ _JOINED_BYTES_MAX = 32 << 10
 _TURN_BYTES = 2 << 20
 # Being woken for every packet costs more than the packet. The kernel waits for this much of a long body.
 _LOW_WATER_BYTES = 128 << 10
-_UNACKNOWLEDGED_BYTES_MAX = 256 << 10
+UNACKNOWLEDGED_BYTES_MAX = 256 << 10
 # While a body is being sent, silence is measured to this part of the time allowed.
-_LOOKS = 8
+LOOKS = 8
+
+# File systems without `sendfile`: their files are read a little at a time.
+_NO_SENDFILE = frozenset({errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP})
+_READ_BYTES = 1 << 20
+# What goes wrong with the file and not with the socket.
+_UNREADABLE = frozenset({errno.EIO, errno.ESTALE})
+
+_Piece: TypeAlias = memoryview | Extent
 
 BLOCKED = (BlockingIOError, InterruptedError, ssl.SSLWantReadError, ssl.SSLWantWriteError)
 
@@ -79,7 +91,7 @@ class _Exchange:
     reader: ReplyReader
     patience: Patience
     done: asyncio.Future[Reply]
-    unsent: deque[memoryview]
+    unsent: deque[_Piece]
     moved_at: float
     sending: bool
     unacknowledged: int = 0
@@ -114,9 +126,7 @@ class Connection:
         """What a reader of this connection's next reply works with."""
         return self._scratch
 
-    async def exchange(
-        self, request: bytes, body: Sequence[memoryview], reader: ReplyReader, patience: Patience
-    ) -> Reply:
+    async def exchange(self, request: bytes, body: Sequence[_Piece], reader: ReplyReader, patience: Patience) -> Reply:
         """Send a head and a body, receive the reply. A connection that cannot be used again is closed.
 
         Raises:
@@ -126,6 +136,8 @@ class Connection:
         """
         self._expect_silence()
         pieces, large = _pieces(request, body)
+        if self._tls is not None and any(isinstance(piece, Extent) for piece in pieces):
+            raise AssertionError("a file would go past TLS")
         self._exchange = exchange = _Exchange(
             reader, patience, self._loop.create_future(), pieces, self._loop.time(), sending=large
         )
@@ -287,6 +299,9 @@ class Connection:
             # What the server said before it hung up is worth more than that it hung up.
             exchange.send_error = error
             exchange.unsent.clear()
+        except BentoMLException as error:
+            self._fail(exchange, error)
+            return
         if not exchange.unsent:
             self._stop_writing()
         elif not self._writing:
@@ -297,13 +312,31 @@ class Connection:
         turn = 0
         while exchange.unsent and turn < _TURN_BYTES:
             piece = exchange.unsent[0]
-            count = self._channel.send(piece[:_TURN_BYTES])
+            if isinstance(piece, Extent):
+                size, count = piece.length, self._send_extent(piece)
+            else:
+                size, count = len(piece), self._channel.send(piece[:_TURN_BYTES])
             turn += count
             exchange.moved_at = self._loop.time()
-            if count == len(piece):
+            if count == size:
                 exchange.unsent.popleft()
             else:
-                exchange.unsent[0] = piece[count:]
+                exchange.unsent[0] = piece.after(count) if isinstance(piece, Extent) else piece[count:]
+
+    def _send_extent(self, piece: Extent) -> int:
+        try:
+            count = os.sendfile(self._channel.fileno(), piece.fd, piece.start, min(piece.length, _TURN_BYTES))
+        except OSError as error:
+            if error.errno in _UNREADABLE:
+                raise from_os_error(error, f"reading what is sent to {self._host}") from error
+            if error.errno not in _NO_SENDFILE:
+                raise
+            data = os.pread(piece.fd, min(piece.length, _READ_BYTES), piece.start)
+            count = self._channel.send(data) if data else 0
+        if not count:
+            missing = f"{piece.length} bytes before what was announced of it"
+            raise IntegrityError(f"A file that is being sent to {self._host} ends at byte {piece.start}, {missing}")
+        return count
 
     def _stop_writing(self) -> None:
         if self._writing:
@@ -329,11 +362,11 @@ class Connection:
         left = exchange.moved_at + limit - self._loop.time()
         if left <= 0 and self._low_water > 1:
             self._wake_for(0)  # a little may have come, too little to be told of
-            left = limit / _LOOKS
+            left = limit / LOOKS
         if left <= 0:
             self._fail(exchange, translate(TimeoutError(), self._host))
             return
-        self._timer = self._loop.call_later(min(left, limit / _LOOKS) if exchange.sending else left, self._look)
+        self._timer = self._loop.call_later(min(left, limit / LOOKS) if exchange.sending else left, self._look)
 
     def _look_at_the_kernel(self, exchange: _Exchange) -> None:
         """Notice what it has delivered of the body, and when that was nearly all."""
@@ -341,17 +374,19 @@ class Connection:
         if held < exchange.unacknowledged:
             exchange.moved_at = self._loop.time()
         exchange.unacknowledged = held
-        if not exchange.unsent and held <= _UNACKNOWLEDGED_BYTES_MAX:
+        if not exchange.unsent and held <= UNACKNOWLEDGED_BYTES_MAX:
             exchange.sending = False
             exchange.moved_at = self._loop.time()
 
 
-def _pieces(request: bytes, body: Sequence[memoryview]) -> tuple[deque[memoryview], bool]:
+def _pieces(request: bytes, body: Sequence[_Piece]) -> tuple[deque[_Piece], bool]:
     """What to send, and whether its way through the kernel must be watched."""
-    size = sum(buffer.nbytes for buffer in body)
-    if size <= _JOINED_BYTES_MAX:
-        return deque([memoryview(b"".join([request, *body]))]), False
-    return deque([memoryview(request), *(buffer.cast("B") for buffer in body if buffer.nbytes)]), True
+    buffers = [piece for piece in body if not isinstance(piece, Extent)]
+    if len(buffers) < len(body):
+        return deque([memoryview(request), *body]), True
+    if sum(buffer.nbytes for buffer in buffers) <= _JOINED_BYTES_MAX:
+        return deque([memoryview(b"".join([request, *buffers]))]), False
+    return deque([memoryview(request), *(buffer.cast("B") for buffer in buffers if buffer.nbytes)]), True
 
 
 def _unacknowledged(channel: socket.socket) -> int:

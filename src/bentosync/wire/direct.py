@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import ssl
+import sys
 import weakref
 from collections.abc import Sequence
 
@@ -17,12 +18,24 @@ from bentosync.settings import TransferSettings
 from bentosync.wire import core_lanes, lanes
 from bentosync.wire.connection import REFUSAL_BYTES_MAX, Connection, Patience, Stale, Unheard
 from bentosync.wire.dial import dial
-from bentosync.wire.exchange import Judge, Pattern, Reply, Request, Shot, Sink, Wire
+from bentosync.wire.exchange import (
+    Body,
+    Extent,
+    Judge,
+    Pattern,
+    Reply,
+    Request,
+    Shot,
+    Sink,
+    Wire,
+    body_bytes,
+    buffers,
+)
 from bentosync.wire.faults import translated
 from bentosync.wire.handshake import secured
 from bentosync.wire.origin import Origin, request_head, split
 from bentosync.wire.proxies import proxy_for
-from bentosync.wire.reader import ReplyReader
+from bentosync.wire.reader import Nowhere, ReplyReader
 from bentosync.wire.trust import trusted
 from bentosync.wire.volley import Volley
 
@@ -31,16 +44,6 @@ IDLE_SECONDS_MAX = 4.0
 
 # RFC 9110, 9.2.2: what may be sent again when nobody knows whether it arrived.
 _IDEMPOTENT = frozenset({"GET", "HEAD", "PUT", "DELETE"})
-
-
-class _Nowhere:
-    """The sink of an exchange: its judge wants nothing in it."""
-
-    def buffer(self) -> memoryview:
-        raise AssertionError("nothing goes into this sink")
-
-    def filled(self, count: int) -> None:
-        raise AssertionError("nothing went into this sink")
 
 
 class DirectWire:
@@ -74,7 +77,7 @@ class DirectWire:
         """Send `request`, return the whole reply."""
         if self._through_proxy(request.url):
             return await self._behind.exchange(request, body_bytes_max=body_bytes_max)
-        return await self._exchanged(request, judge=lambda reply: None, sink=_Nowhere(), collect_max=body_bytes_max)
+        return await self._exchanged(request, judge=lambda reply: None, sink=Nowhere(), collect_max=body_bytes_max)
 
     async def exchange_all(self, pattern: Pattern, shots: Sequence[Shot], *, connections: int) -> Sequence[bool]:
         """A volley; what waits when connections ended (a server may close each after so many) goes over new ones.
@@ -124,6 +127,10 @@ class DirectWire:
             return await self._behind.receive(request, judge=judge, sink=sink)
         return await self._exchanged(request, judge=judge, sink=sink, collect_max=REFUSAL_BYTES_MAX)
 
+    def sends_files(self, url: str) -> bool:
+        """Where the bytes of the file are those of the socket: not under TLS, and not through a proxy's client."""
+        return url.startswith("http:") and sys.platform == "linux" and not self._through_proxy(url)
+
     async def aclose(self) -> None:
         """Close every connection."""
         for connection in list(self._open):
@@ -132,10 +139,10 @@ class DirectWire:
         await self._behind.aclose()
 
     async def _exchanged(self, request: Request, *, judge: Judge, sink: Sink, collect_max: int) -> Reply:
-        body = [memoryview(request.body)] if isinstance(request.body, bytes) else request.body
+        body = _pieces(request.body)
         with translated(request.url.split("/")[2]):
             origin, host, target = split(request.url)
-            head = request_head(request, host, target, sum(buffer.nbytes for buffer in body))
+            head = request_head(request, host, target, body_bytes(request.body))
         stall_seconds = self._transfer.stall_seconds
         patience = Patience(stall_seconds, request.reply_seconds or stall_seconds)
         while True:
@@ -203,3 +210,7 @@ class DirectWire:
         connection = Connection(channel, host)
         self._open.add(connection)
         return connection
+
+
+def _pieces(body: Body) -> Sequence[memoryview | Extent]:
+    return [body] if isinstance(body, Extent) else buffers(body)

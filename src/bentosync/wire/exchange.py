@@ -10,8 +10,40 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple, Protocol, TypeAlias
 
-Body: TypeAlias = bytes | Sequence[memoryview]
-"""A request body: bytes, or contiguous buffers sent in turn. They must not change until the call returns."""
+
+@dataclass(frozen=True, slots=True)
+class Extent:
+    """Bytes [start, start + length) of the file that `fd` is open on, at least one.
+
+    `fd` stays open until the call returns.
+    """
+
+    fd: int
+    start: int
+    length: int
+
+    def after(self, count: int) -> Extent:
+        """What is left behind its first `count` bytes."""
+        return Extent(self.fd, self.start + count, self.length - count)
+
+
+Body: TypeAlias = bytes | Sequence[memoryview] | Extent
+"""A request body: bytes; or contiguous buffers sent in turn, which must not change until the call returns; or, if the
+wire `sends_files`, a piece of a file. Of a file that changes meanwhile anything may be sent, but never more or less."""
+
+
+def buffers(body: Body) -> Sequence[memoryview]:
+    """A body for a wire that does not send files."""
+    if isinstance(body, Extent):
+        raise AssertionError("this wire does not send files")
+    return [memoryview(body)] if isinstance(body, bytes) else body
+
+
+def body_bytes(body: Body) -> int:
+    """How long a body is."""
+    if isinstance(body, bytes):
+        return len(body)
+    return body.length if isinstance(body, Extent) else sum(buffer.nbytes for buffer in body)
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,6 +132,8 @@ class Wire(Protocol):
         Raises:
             RemoteError: The body is longer than `body_bytes_max`, or the reply is not HTTP.
             NetworkError: Connecting, sending or receiving failed, stalled, or ended before the announced length.
+            IntegrityError: A file whose `Extent` is sent ends before it.
+            LocalIOError: It cannot be read.
         """
         ...
 
@@ -121,6 +155,10 @@ class Wire(Protocol):
         the return is the acknowledgement after which buffers may be reused. Cancelling closes the socket, which
         bounds that wait. The same holds for the buffers of a request's body, in both methods.
         """
+        ...
+
+    def sends_files(self, url: str) -> bool:
+        """Whether the body of a request to `url` may be an `Extent`: the kernel then sends it without a copy."""
         ...
 
     async def aclose(self) -> None:

@@ -26,6 +26,10 @@ class LateWire:
         """Send `request`, put the body the judge accepts into `sink`."""
         return await self._wire().receive(request, judge=judge, sink=sink)
 
+    def sends_files(self, url: str) -> bool:
+        """The slow client never does; asking need not make it."""
+        return False
+
     async def aclose(self) -> None:
         """Close what was made."""
         if self._made is not None:

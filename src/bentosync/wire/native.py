@@ -1,8 +1,8 @@
 """The wire over the compiled core: TLS and the sockets belong to threads that need no GIL.
 
-As in `direct`, only a plain `receive` is taken over and everything else is left to the client behind it. Connecting is
-the same as there: names, addresses, deadlines and their errors; the socket is then handed to the core. What that buys:
-docs/adr/0007, 0012 and 0018.
+Taken over are a plain `receive`, and an `exchange` that sends a long body over TLS (`sending`); everything else is left
+to the client behind. Connecting is the same as in `direct`: names, addresses, deadlines and their errors; the socket is
+then handed to the core. What that buys: docs/adr/0007, 0012, 0018 and 0020.
 
 The threads start with the first connection, never by an import, and end with `aclose`, or before the interpreter does.
 """
@@ -10,6 +10,7 @@ The threads start with the first connection, never by an import, and end with `a
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import ipaddress
 import re
 import ssl
@@ -21,14 +22,17 @@ from pathlib import Path
 from bentosync import cpus
 from bentosync.native import _core
 from bentosync.settings import TransferSettings
-from bentosync.wire.connection import NotPlain, Unheard
+from bentosync.wire import sending
+from bentosync.wire.connection import NotPlain, Patience, Unheard
 from bentosync.wire.dial import dial
 from bentosync.wire.direct import IDLE_SECONDS_MAX
-from bentosync.wire.exchange import Judge, Pattern, Reply, Request, Shot, Sink, Wire
+from bentosync.wire.exchange import Extent, Judge, Pattern, Reply, Request, Shot, Sink, Wire, body_bytes
 from bentosync.wire.faults import translated
+from bentosync.wire.head import HEAD_BYTES_MAX
 from bentosync.wire.link import Endings, Link
 from bentosync.wire.origin import Origin, request_head, split
 from bentosync.wire.proxies import proxy_for
+from bentosync.wire.reader import Nowhere, ReplyReader
 from bentosync.wire.trust import trusted
 
 THREADS_MAX = 16
@@ -71,11 +75,45 @@ class NativeWire:
         self._engine: _Engine | None = None
         self._trust: _core.Trust | None = None
         self._idle: dict[Origin, list[Link]] = {}
-        self._odd: set[Origin] = set()
+        self._odd: set[Origin] = set()  # they answer as only the client behind understands
+        self._refused: set[Origin] = set()  # OpenSSL makes no session for them
 
     async def exchange(self, request: Request, *, body_bytes_max: int = 1 << 20) -> Reply:
         """Send `request`, return the whole reply."""
+        body = _long_body(request)
+        if body is not None and not proxy_for(request.url):
+            with translated(request.url.split("/")[2]):
+                origin, host, target = split(request.url)
+                head = request_head(request, host, target, body_bytes(body))
+            if origin not in self._refused:
+                with contextlib.suppress(_core.Refused):
+                    return await self._sent(request, origin, host, head, body, body_bytes_max)
+                self._refused.add(origin)
         return await self._behind.exchange(request, body_bytes_max=body_bytes_max)
+
+    async def _sent(
+        self, request: Request, origin: Origin, host: str, head: bytes, body: Sequence[memoryview], collect_max: int
+    ) -> Reply:
+        stall_seconds = self._transfer.stall_seconds
+        patience = Patience(stall_seconds, request.reply_seconds or stall_seconds)
+        while True:
+            warm = self._warm(origin)
+            link = warm or await self._connected(origin, host)
+            reader = ReplyReader(
+                host, bytearray(HEAD_BYTES_MAX), lambda reply: None, Nowhere(), collect_max=collect_max, bodyless=False
+            )
+            try:
+                reply = await sending.exchange(link, head, body, reader, patience)
+            except Unheard:
+                if warm is None or self._engine is None:
+                    raise
+                continue  # The server closed it while it was idle, and a PUT may be sent again.
+            if request.check is not None:
+                with link.closing_on_error():
+                    request.check(reply)
+            if link.usable:
+                self._idle.setdefault(origin, []).append(link)
+            return reply
 
     async def exchange_all(self, pattern: Pattern, shots: Sequence[Shot], *, connections: int) -> Sequence[bool]:
         """Send short requests; which were answered with success."""
@@ -103,6 +141,10 @@ class NativeWire:
             if link.usable:
                 self._idle.setdefault(origin, []).append(link)
             return reply
+
+    def sends_files(self, url: str) -> bool:
+        """As the client behind it, which has the requests with bodies."""
+        return self._behind.sends_files(url)
 
     async def aclose(self) -> None:
         """Close every connection, end the threads."""
@@ -148,6 +190,14 @@ class NativeWire:
         if self._trust is None:
             self._trust = _same_trust(trusted(self._ca_bundle), self._ca_bundle)
         return self._trust
+
+
+def _long_body(request: Request) -> Sequence[memoryview] | None:
+    """The body of a request that the core is to send: worth its while, and harmless if it is sent twice."""
+    body = request.body
+    if request.method != "PUT" or not request.url.startswith("https:") or isinstance(body, bytes | Extent):
+        return None
+    return body if body_bytes(body) >= sending.SENT_BYTES_MIN else None
 
 
 def _certified_name(host: str) -> tuple[str, bool]:

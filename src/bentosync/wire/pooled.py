@@ -21,7 +21,7 @@ from bentosync.errors import NetworkError, RemoteError
 from bentosync.settings import TransferSettings
 from bentosync.wire.buffers import Buffers
 from bentosync.wire.client_faults import translated
-from bentosync.wire.exchange import Judge, Pattern, Reply, Request, Shot, Sink
+from bentosync.wire.exchange import Judge, Pattern, Reply, Request, Shot, Sink, buffers
 from bentosync.wire.proxies import proxy_for
 from bentosync.wire.rate import shared_limiter
 from bentosync.wire.trust import trusted
@@ -78,6 +78,10 @@ class PooledWire:
                 return Reply(reply.status, reply.headers, await _collect(response, _REFUSAL_BYTES_MAX))
             await self._pour(response, wanted, sink)
             return reply
+
+    def sends_files(self, url: str) -> bool:
+        """It passes on buffers only."""
+        return False
 
     async def aclose(self) -> None:
         """Close every connection."""
@@ -145,8 +149,7 @@ class PooledWire:
                 )
 
     def _body(self, request: Request) -> Buffers | None:
-        buffers = [memoryview(request.body)] if isinstance(request.body, bytes) else request.body
-        body = Buffers(buffers, stall_seconds=self._transfer.stall_seconds, limiter=self._limiter)
+        body = Buffers(buffers(request.body), stall_seconds=self._transfer.stall_seconds, limiter=self._limiter)
         return body if body.size else None
 
     def _opened_session(self) -> aiohttp.ClientSession:

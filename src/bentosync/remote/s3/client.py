@@ -172,6 +172,10 @@ class Client:
         at = await self._addressed()
         return "amazon" if at.amazon else at.endpoint
 
+    async def sends_files(self) -> bool:
+        """Whether a body may be an extent of a file."""
+        return self._wire.sends_files(f"{(await self._addressed()).base}/")
+
     async def access(self) -> Access:
         """How the store is reached, and how its clock stood at the last reply."""
         from bentosync.wire.proxies import proxy_for  # whose imports nobody else needs so early

@@ -37,7 +37,7 @@ from bentosync.remote.s3.client import Client, Member, Operation
 from bentosync.remote.s3.probe import Probe
 from bentosync.remote.s3.terms import Terms
 from bentosync.settings import NativeMode
-from bentosync.wire.exchange import Judge, Reply, Request, Sink, Wire
+from bentosync.wire.exchange import Body, Extent, Judge, Reply, Request, Sink, Wire, body_bytes
 
 if TYPE_CHECKING:
     import builtins
@@ -174,14 +174,15 @@ class S3Remote:
         return await self._client.call_all(pattern, self._checksum_header, members, connections=jobs)
 
     async def start_upload(self, key: str, *, size: int, part_bytes: int) -> Upload:
-        """CreateMultipartUpload, asking for a checksum of the full object."""
+        """CreateMultipartUpload, asking for a checksum of the full object. Stores that know it repeat its name."""
         headers = {"x-amz-checksum-algorithm": self._checksum.upper(), "x-amz-checksum-type": "FULL_OBJECT"}
         operation = self._operation(api.CREATE_UPLOAD, key, query=[("uploads", "")], headers=headers)
         reply = await self._client.call(operation)
-        return Upload(key, documents.upload_id(reply.body))
+        checked = reply.headers.get("x-amz-checksum-algorithm", "").lower() == self._checksum
+        return Upload(key, documents.upload_id(reply.body), from_files=checked and await self._client.sends_files())
 
     async def send_part(
-        self, upload: Upload, number: int, data: Sequence[memoryview], *, checksum: bytes | None
+        self, upload: Upload, number: int, data: Sequence[memoryview] | Extent, *, checksum: bytes | None
     ) -> Part:
         """UploadPart."""
         query = [("partNumber", str(number)), ("uploadId", upload.id)]
@@ -190,8 +191,7 @@ class S3Remote:
             check=self._echo(checksum, upload.key),
         )  # fmt: skip
         etag = _etag(await self._client.call(operation))
-        size = sum(buffer.nbytes for buffer in data)
-        return Part(number, size, etag, checksum, documents.md5(etag))
+        return Part(number, body_bytes(data), etag, checksum, documents.md5(etag))
 
     async def list_parts(self, upload: Upload) -> builtins.list[Part]:
         """ListParts, page by page."""
@@ -324,7 +324,7 @@ class S3Remote:
         *,
         query: Sequence[tuple[str, str]] = (),
         headers: dict[str, str] | None = None,
-        body: bytes | Sequence[memoryview] = b"",
+        body: Body = b"",
         reply_seconds: float | None = None,
         check: Callable[[Reply], None] | None = None,
     ) -> Operation:

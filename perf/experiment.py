@@ -23,16 +23,17 @@ from perf.null_server import BUCKET, serve
 # Runs our own operation with settings and module constants that no user can set. argv: operation, settings, constants
 # (both JSON; constants as "module:NAME").
 _CHILD = """
-import asyncio, dataclasses, importlib, json, sys
+import asyncio, importlib, json, sys
 from bentosync import aio
 from bentosync.settings.load import load
+from msgspec.structs import replace
 operation, settings, constants = sys.argv[1], json.loads(sys.argv[2]), json.loads(sys.argv[3])
 for name, value in constants.items():
     module, _, constant = name.partition(":")
     setattr(importlib.import_module(module), constant, value)
 loaded = load()
-transfer = dataclasses.replace(loaded.transfer, **settings)
-asyncio.run(getattr(aio, operation)("m:v1", settings=dataclasses.replace(loaded, transfer=transfer)))
+transfer = replace(loaded.transfer, **settings)
+asyncio.run(getattr(aio, operation)("m:v1", settings=replace(loaded, transfer=transfer)))
 """
 
 

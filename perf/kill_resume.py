@@ -42,9 +42,10 @@ from tests.servers.s3 import S3Server, seaweedfs
 # argv: operation, what to die of (a phase by its number, or a share of what is left), bytes that are stored already,
 # streams, where to say what was here already.
 _CHILD = """
-import asyncio, dataclasses, os, signal, sys
+import asyncio, os, signal, sys
 from bentosync import aio, events
 from bentosync.settings.load import load
+from msgspec.structs import replace
 operation, moment, stored, streams, note = sys.argv[1:]
 seen, base = 0, int(stored)
 def watch(event):
@@ -63,8 +64,8 @@ def watch(event):
     if reached:
         os.kill(os.getpid(), signal.SIGKILL)
 loaded = load()
-transfer = dataclasses.replace(loaded.transfer, jobs=int(streams), seeking=False)
-asyncio.run(getattr(aio, operation)("m:v1", settings=dataclasses.replace(loaded, transfer=transfer), on_event=watch))
+transfer = replace(loaded.transfer, jobs=int(streams), seeking=False)
+asyncio.run(getattr(aio, operation)("m:v1", settings=replace(loaded, transfer=transfer), on_event=watch))
 """
 _MIB = 1 << 20
 _PHASES = 3

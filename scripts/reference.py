@@ -7,10 +7,10 @@ import inspect
 import re
 import sys
 from collections.abc import Iterator
-from dataclasses import fields
 from pathlib import Path
 
 import click
+from msgspec.structs import fields
 
 from bentosync import errors
 from bentosync.cli import amounts, exits

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import fields
 from pathlib import Path
 
 import pytest
+from msgspec.structs import fields
 
 from bentosync.errors import InvalidArgument, NotFound
 from bentosync.settings import RemoteSettings, Settings, choose_remote, load, parse_url, resolve, terminal

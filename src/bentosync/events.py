@@ -7,14 +7,14 @@ thread, must return quickly and must not raise. Byte counts are payload bytes of
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Literal, TypeAlias
+
+from msgspec import Struct
 
 Operation: TypeAlias = Literal["push", "pull", "verify", "load", "create", "repair", "copy", "import", "export"]
 
 
-@dataclass(frozen=True, slots=True)
-class Started:
+class Started(Struct, frozen=True):
     """The plan is known: `total_bytes` of the version, of which `reused_bytes` need not move."""
 
     operation: Operation
@@ -25,8 +25,7 @@ class Started:
     reused_bytes: int
 
 
-@dataclass(frozen=True, slots=True)
-class Phase:
+class Phase(Struct, frozen=True):
     """A named stage began (resolve, hash, transfer, commit); shown when it lasts longer than 0.3 s."""
 
     operation: Operation
@@ -34,8 +33,7 @@ class Phase:
     name: str
 
 
-@dataclass(frozen=True, slots=True)
-class Progress:
+class Progress(Struct, frozen=True):
     """`path` now has `file_done_bytes` of `file_total_bytes` proven; `done_bytes` over all files, never shrinking."""
 
     operation: Operation
@@ -47,8 +45,7 @@ class Progress:
     total_bytes: int
 
 
-@dataclass(frozen=True, slots=True)
-class FileDone:
+class FileDone(Struct, frozen=True):
     """Every byte of `path` is where it belongs and proven."""
 
     operation: Operation
@@ -57,8 +54,7 @@ class FileDone:
     size_bytes: int
 
 
-@dataclass(frozen=True, slots=True)
-class Retried:
+class Retried(Struct, frozen=True):
     """An exchange failed and will be tried again after `delay_seconds`. `code` is that of the error's family."""
 
     what: str
@@ -68,16 +64,14 @@ class Retried:
     code: str = "NETWORK"
 
 
-@dataclass(frozen=True, slots=True)
-class Warned:
+class Warned(Struct, frozen=True):
     """Something the user should know that does not stop the operation."""
 
     message: str
     hint: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Waiting:
+class Waiting(Struct, frozen=True):
     """Another process works on the same version; this one waits for it."""
 
     tag: str
@@ -87,8 +81,7 @@ class Waiting:
 BoundBy: TypeAlias = Literal["network", "disk", "cpu", "server", "limit", "none"]
 
 
-@dataclass(frozen=True, slots=True)
-class Report:
+class Report(Struct, frozen=True):
     """How a transfer went, and what its time was spent on. Every field: docs/formats/stats-file.md.
 
     Shares are between 0 and 1; they may overlap, and what bound the transfer is judged from them.
@@ -112,8 +105,7 @@ class Report:
     limit_share: float
 
 
-@dataclass(frozen=True, slots=True)
-class Finished:
+class Finished(Struct, frozen=True):
     """The end of a push or pull. Moved + reused = total; `refetched_bytes` moved more than once."""
 
     operation: Operation

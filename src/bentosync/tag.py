@@ -10,8 +10,9 @@ from __future__ import annotations
 import base64
 import logging
 import re
-from dataclasses import dataclass
 from functools import total_ordering
+
+from msgspec import Struct
 
 from bentosync.errors import InvalidTag
 
@@ -113,8 +114,7 @@ class Tag:
         return hash((self.name, self.version))
 
 
-@dataclass(frozen=True, slots=True)
-class Reference:
+class Reference(Struct, frozen=True):
     """What a command was asked for.
 
     `version` None means what `alias` names, without an alias the latest; `pin` is `b3:` and 64 hexadecimal digits.

@@ -6,12 +6,12 @@ import contextlib
 import socket
 import ssl
 from collections.abc import Iterator
-from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
 import trustme
+from msgspec.structs import replace
 
 from bentosync.errors import NetworkError
 from tests.faults.bench import KEYS, LARGE, Bench

@@ -6,6 +6,7 @@ import asyncio
 from dataclasses import dataclass, replace
 
 import pytest
+from msgspec import structs
 
 from bentosync import aio, events
 from bentosync.settings import Settings
@@ -27,8 +28,8 @@ class TakenForPut(Action):
 def mirrored(bench: Bench) -> Settings:
     """The consumer's settings, with a mirror in the same bucket."""
     settings = bench.settings("consumer")
-    mirror = replace(settings.remotes["r"], url=f"{settings.remotes['r'].url}mirror/", name="mirror")
-    return replace(settings, remotes={**settings.remotes, "mirror": mirror})
+    mirror = structs.replace(settings.remotes["r"], url=f"{settings.remotes['r'].url}mirror/", name="mirror")
+    return structs.replace(settings, remotes={**settings.remotes, "mirror": mirror})
 
 
 def copied(bench: Bench) -> tuple[events.Finished, events.Finished]:

@@ -7,6 +7,7 @@ from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
 
 import pytest
+from msgspec import structs
 
 from bentosync.errors import AuthError, BentoMLException, NetworkError, RemoteError, Throttled
 from tests.faults.bench import KEYS, LARGE, Bench, VirtualClock
@@ -37,7 +38,7 @@ def test_a_storm_without_end_is_given_up_after_bounded_tries(bench: Bench, statu
 def test_a_storm_over_many_workers_is_bounded_by_one_budget(bench: Bench) -> None:
     """500 tokens, 5 a failure: with 200 tries allowed each, two ranges together still stop at a hundred."""
     bench.clock = VirtualClock()
-    bench.transfer = replace(bench.transfer, attempts=200)
+    bench.transfer = structs.replace(bench.transfer, attempts=200)
     bench.server.inject("GetObject", Answer(503, "SlowDown"), key="files/", times=None)
     trial = bench.pull(fails=Throttled)
     assert trial.requests["GetObject"] <= 105

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import replace
 
 import pytest
+from msgspec import structs
 
 from bentosync.errors import BentoMLException, IntegrityError, InvalidArgument, NetworkError, RemoteError
 from tests.faults.bench import LARGE, SMALL, TRANSFER, Bench
@@ -23,7 +24,7 @@ from tests.servers.faulty.objects import Bucket, etag_of
 
 MIB = 1 << 20
 # Where a part that is sent twice would be counted, a machine that stands still for half a second must not send one.
-PATIENT = replace(TRANSFER, stall_seconds=20.0)
+PATIENT = structs.replace(TRANSFER, stall_seconds=20.0)
 WRITES = [
     ("PutObject", r"pushes/"),
     ("PutObject", r"model\.yaml$"),

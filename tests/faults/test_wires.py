@@ -5,11 +5,12 @@ from __future__ import annotations
 import itertools
 import ssl
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 import trustme
+from msgspec.structs import replace
 
 from bentosync.errors import BentoMLException, IntegrityError, NetworkError, RemoteError
 from bentosync.native import receiving

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from msgspec import structs
 
 from bentosync.errors import IntegrityError
 from bentosync.events import Warned
@@ -37,7 +38,7 @@ def opened(resolved: Resolved, events: list[Any] | None = None, **kwargs: Any) -
 
 def stamps(resolved: Resolved, stamps: dict[str, Stamp]) -> Resolved:
     assert resolved.record is not None
-    return replace(resolved, record=replace(resolved.record, stamps=stamps))
+    return replace(resolved, record=structs.replace(resolved.record, stamps=stamps))
 
 
 @pytest.mark.parametrize("staging", ["auto", "force"])

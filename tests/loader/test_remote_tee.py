@@ -175,7 +175,7 @@ def test_a_process_that_ends_does_not_wait_for_a_copy_that_does_not_come(distanc
     script = (
         "import sys; from pathlib import Path; from bentosync.loader.load import load_to_device\n"
         "from tests.faults.bench import TRANSFER, settings\n"
-        "from dataclasses import replace\n"
+        "from msgspec.structs import replace\n"
         "chosen = settings(Path(sys.argv[1]), sys.argv[2], transfer=replace(TRANSFER, stall_seconds=600.0))\n"
         "print(load_to_device('m:v1', 'cpu', settings=chosen).report.cache.state)\n"
     )

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import replace
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
 from bentosync.errors import Conflict, InvalidArgument, UnsafeInput
 from bentosync.manifest import build, decode, encode, rules

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import pytest
+from msgspec.structs import replace
 
 from bentosync.manifest.digests import differences, differing_blocks, differing_leaves, leaf_digest, packed
 from bentosync.manifest.values import BLOCK_BYTES, LEAF_BYTES, FileEntry

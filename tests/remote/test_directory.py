@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import os
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from msgspec.structs import replace
 
 from bentosync.errors import IntegrityError, InvalidArgument, LocalIOError, NoSpace, NotFound, UnsafeInput
 from bentosync.remote.contract import IfAbsent, Part, Upload

@@ -19,12 +19,12 @@ PROGRAM = """
     from bentosync import aio, settings
     from bentosync.settings import RemoteSettings
     from bentosync.store.store import Store
-    import dataclasses
+    from msgspec.structs import replace
 
     home, url, endpoint, name = sys.argv[1:]
     remote = RemoteSettings(url=url, endpoint_url=endpoint)
     for side in ("publisher", "consumer"):
-        chosen = dataclasses.replace(settings.load(), home=Path(home, side), remotes={"r": remote})
+        chosen = replace(settings.load(), home=Path(home, side), remotes={"r": remote})
         if side == "publisher":
             with Store(chosen.home).create(f"{name}:v1") as model:
                 Path(model.path, "weights.bin").write_bytes(bytes(range(256)) * 512)

@@ -244,7 +244,7 @@ def test_check_reports_missing_extra_short_long_and_mode(store: Store) -> None:
 
 
 def test_strong_catches_what_a_forged_block_digest_hides(store: Store) -> None:
-    from dataclasses import replace
+    from msgspec.structs import replace
 
     from bentosync.manifest.digests import packed
 

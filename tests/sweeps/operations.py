@@ -15,6 +15,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from msgspec import structs
+
 from bentosync import aio, events
 from bentosync.remote.contract import Remote
 from bentosync.settings import RemoteSettings
@@ -210,7 +212,9 @@ def _unused(scene: Scene) -> None:
         record = store.record(tag)
         assert record is not None
         assert record.origin is not None
-        store._digests.note(tag, replace(record, origin=replace(record.origin, pulled_at="2020-01-01T00:00:00+00:00")))
+        store._digests.note(
+            tag, structs.replace(record, origin=structs.replace(record.origin, pulled_at="2020-01-01T00:00:00+00:00"))
+        )
         os.utime(store.layout.use_path(tag, "used"), (1.5e9, 1.5e9))
     scene.create("mine:v1", OTHER, "consumer")
 

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from msgspec.structs import replace
 
 from bentosync import aio, events
 from bentosync.errors import Conflict, IntegrityError, InvalidArgument, NotFound

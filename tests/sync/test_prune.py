@@ -7,10 +7,10 @@ import mmap
 import os
 import time
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from msgspec.structs import replace
 
 from bentosync import aio, models
 from bentosync.errors import InvalidArgument

@@ -1,9 +1,8 @@
 from __future__ import annotations
 
-from dataclasses import replace
-
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from bentosync.transfer.hedge import Flow, Hedge, Patience, Rescue, Restart, Split, rescue
 

@@ -8,11 +8,11 @@ import socket
 import ssl
 import tracemalloc
 from collections.abc import AsyncIterator, Callable
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import trustme
+from msgspec.structs import replace
 
 from bentosync.errors import IntegrityError, InvalidArgument, NetworkError, RemoteError
 from bentosync.settings import TransferSettings

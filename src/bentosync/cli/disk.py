@@ -5,8 +5,9 @@ from __future__ import annotations
 import fcntl
 import os
 import tempfile
-from dataclasses import dataclass
 from pathlib import Path
+
+from msgspec import Struct
 
 from bentosync.store.locks import try_lock
 
@@ -14,8 +15,7 @@ FICLONE = 0x4004_9409
 MOUNTS = Path("/proc/self/mountinfo")
 
 
-@dataclass(frozen=True, slots=True)
-class DiskReport:
+class DiskReport(Struct, frozen=True):
     """`None` means: could not be tried, because the folder is missing or read-only."""
 
     exists: bool

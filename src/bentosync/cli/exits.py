@@ -20,9 +20,9 @@
 from __future__ import annotations
 
 import errno
-from dataclasses import dataclass
 
 import click
+from msgspec import Struct
 
 from bentosync import errors
 
@@ -50,8 +50,7 @@ EXITS: tuple[tuple[type[errors.BentoMLException], int], ...] = (
 FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
 
 
-@dataclass(frozen=True, slots=True)
-class Failure:
+class Failure(Struct, frozen=True):
     """An error as the user meets it: a stable word, a sentence, what to try, and the exit status."""
 
     code: str

@@ -6,17 +6,16 @@ The summary of each command stands in the table beside its address; a test compa
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from importlib import import_module
 from typing import Any, cast
 
 import click
+from msgspec import Struct
 
 from bentosync.cli.options import global_options, write_options
 
 
-@dataclass(frozen=True, slots=True)
-class Lazy:
+class Lazy(Struct, frozen=True):
     """Where a command lives (`module:attribute`), what it does in one line, and its other names."""
 
     address: str

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
+
+from msgspec import Struct
 
 from bentosync.cli import amounts
 from bentosync.store.model import Model
@@ -17,8 +18,7 @@ if TYPE_CHECKING:
     from bentosync.sync.heads import Head
 
 
-@dataclass(frozen=True, slots=True)
-class Row:
+class Row(Struct, frozen=True):
     """One model."""
 
     tag: str

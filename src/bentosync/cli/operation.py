@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Coroutine, Sequence
-from dataclasses import asdict
 from typing import Any, TypeVar
+
+from msgspec import to_builtins
 
 from bentosync.cli import amounts
 from bentosync.cli.progress.choose import view_for
@@ -103,7 +104,8 @@ def up_to_date(end: Finished) -> str:
 
 def report(end: Finished, **more: Any) -> dict[str, Any]:
     """The summary for `--json`."""
-    return asdict(end) | more
+    found: dict[str, Any] = to_builtins(end)
+    return found | more
 
 
 def _farewell(session: Session, view: View, status: int) -> None:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
+
+from msgspec import to_builtins
 
 from bentosync.cli import amounts, table
 from bentosync.cli.session import Session
@@ -19,7 +20,8 @@ def show(session: Session, plan: Plan) -> dict[str, Any]:
     if session.json:
         sums = {"total_bytes": plan.total_bytes, "move_bytes": plan.move_bytes,
                 "reused_bytes": plan.total_bytes - plan.move_bytes}  # fmt: skip
-        return asdict(plan) | sums | {"dry_run": True}
+        document: dict[str, Any] = to_builtins(plan)
+        return document | sums | {"dry_run": True}
     if session.quiet:
         session.result(plan.tag)
         return {}

@@ -13,8 +13,10 @@ import contextlib
 import secrets
 import time
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass, field, replace
 from typing import Any
+
+from msgspec import Struct, field
+from msgspec.structs import asdict, replace
 
 from bentosync.errors import FORBIDDEN, AuthError, BentoMLException, IntegrityError, LocalIOError, NotFound
 from bentosync.events import Observer, ignore
@@ -33,8 +35,7 @@ NEEDS = {
 """Which steps stand for which commands."""
 
 
-@dataclass(frozen=True, slots=True)
-class Step:
+class Step(Struct, frozen=True):
     """One thing that was tried. `ok` is None if that could not be told; `lacks` names the permission, if known."""
 
     ok: bool | None
@@ -42,8 +43,7 @@ class Step:
     lacks: str | None = None
 
 
-@dataclass(slots=True)
-class Examined:
+class Examined(Struct):
     """What was found out about a remote. Rates are bytes per second, of one request; None is what was not measured."""
 
     name: str | None

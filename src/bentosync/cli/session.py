@@ -10,12 +10,13 @@ import json
 import logging
 import sys
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
+from msgspec import Struct, field
+from msgspec.structs import replace
 
 from bentosync.events import Finished
 from bentosync.redaction import without_secrets
@@ -36,8 +37,7 @@ if TYPE_CHECKING:
 LEVELS = {"error": logging.ERROR, "warning": logging.WARNING, "info": logging.INFO, "debug": logging.DEBUG}
 
 
-@dataclass
-class Session:
+class Session(Struct, dict=True):
     """The flags of one invocation. None means: not given."""
 
     argv: tuple[str, ...] = ()

@@ -12,11 +12,11 @@ import secrets
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any, TypeVar
 
 import click
+from msgspec import to_builtins
 
 from bentosync.cli import exits
 from bentosync.cli.session import Session, session_of
@@ -112,7 +112,7 @@ def _write(
         "bentosync": metadata.version("bentosync"),
         "command": command,
         "seconds": round(seconds, 3),
-        "operations": [asdict(end) for end in finished],
+        "operations": [to_builtins(end) for end in finished],
         "errors": [_failure(what, error) for what, error in failures],
     }
     temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}")

@@ -12,10 +12,11 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from operator import itemgetter
 from pathlib import Path
 from typing import Any, NoReturn
+
+from msgspec import Struct
 
 from bentosync.errors import UnsafeInput
 from bentosync.manifest import paths
@@ -63,8 +64,7 @@ _USUAL_ONE = re.compile(_USUAL.decode())
 _USUAL_RUN = re.compile(re.sub(rb"\((?!\?)", b"(?:", _USUAL + rb"(?:" + _COMMA.pattern + _USUAL + rb"){0,9999}+"))
 
 
-@dataclass(frozen=True, slots=True)
-class Header:
+class Header(Struct, frozen=True):
     """A valid header. `data_offset` is where the data section starts in the file, in bytes.
 
     `tensors` are in the order of their bytes (ties by name), fill the data section, and do not overlap. A header that

@@ -6,10 +6,10 @@ What is composed here passes every check a reader makes, because it is checked b
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import replace
 from datetime import UTC, datetime
 
 import blake3
+from msgspec.structs import replace
 
 from bentosync.errors import Conflict, InvalidArgument, UnsafeInput
 from bentosync.manifest import digests, encode, paths, rules

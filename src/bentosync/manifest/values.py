@@ -7,10 +7,10 @@ Format: docs/formats/manifest.md.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from typing import NamedTuple
 
 import blake3
+from msgspec import Struct
 
 BLOCK_BYTES = 1 << 20
 """Unit of proof, of `pwrite` and of the resume bitmap; each block has an XXH3-64 digest (8 bytes, big-endian)."""
@@ -49,8 +49,7 @@ class Tensor(NamedTuple):
     fingerprint: bytes
 
 
-@dataclass(frozen=True, slots=True)
-class TensorTable:
+class TensorTable(Struct, frozen=True):
     """The tensors of one safetensors file in the order of their bytes, ties by name.
 
     `data_offset` is where the data section starts in the file, in bytes.
@@ -60,17 +59,19 @@ class TensorTable:
     tensors: tuple[Tensor, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class FileEntry:
+class FileEntry(Struct, frozen=True):
     """One regular file. `leaves` and `blocks` are packed digests in file order; an empty file has none."""
 
     path: str
     size: int
     executable: bool
-    leaves: bytes = field(repr=False)
-    blocks: bytes = field(repr=False)
-    inline: bytes | None = field(default=None, repr=False)
-    tensors: TensorTable | None = field(default=None, repr=False)
+    leaves: bytes
+    blocks: bytes
+    inline: bytes | None = None
+    tensors: TensorTable | None = None
+
+    def __repr__(self) -> str:
+        return f"FileEntry(path={self.path!r}, size={self.size}, executable={self.executable})"
 
     @property
     def digest(self) -> bytes:
@@ -86,8 +87,7 @@ class FileEntry:
         return self.leaves[index * LEAF_DIGEST_BYTES : (index + 1) * LEAF_DIGEST_BYTES]
 
 
-@dataclass(frozen=True, slots=True)
-class Card:
+class Card(Struct, frozen=True):
     """What the version is called and how big it is; small enough that a list reads only the first KiBs."""
 
     name: str
@@ -100,8 +100,7 @@ class Card:
     labels: tuple[tuple[str, str], ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class Envelope:
+class Envelope(Struct, frozen=True):
     """Who pushed these bytes, and where they lie. Not part of the digest: it differs from push to push."""
 
     push_id: str
@@ -111,8 +110,7 @@ class Envelope:
     pushed_at: str
 
 
-@dataclass(frozen=True, slots=True)
-class Manifest:
+class Manifest(Struct, frozen=True):
     """One version: its card, its files sorted by path, its empty directories sorted by path.
 
     `digest` is the pin without its prefix: BLAKE3 of the canonical body, 64 hexadecimal digits.

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Literal, TypeAlias
+
+from msgspec import Struct
 
 from bentosync.native import select, twin
 from bentosync.native.polynomial import Generator
@@ -22,8 +23,7 @@ Update: TypeAlias = Callable[[Bytes, int], int]
 _CRC32 = Generator(bits=32, coefficients=0xEDB88320)
 
 
-@dataclass(frozen=True, slots=True)
-class Checksum:
+class Checksum(Struct, frozen=True):
     """One kind of checksum. Values are unsigned integers; S3 writes them as `size_bytes` big-endian bytes in base64."""
 
     name: ChecksumName

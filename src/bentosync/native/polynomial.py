@@ -8,15 +8,15 @@ an upload has one part size and one remainder, so thousands of parts cost micros
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from functools import lru_cache
 from typing import TypeAlias
+
+from msgspec import Struct
 
 Tables: TypeAlias = tuple[tuple[int, ...], ...]
 
 
-@dataclass(frozen=True, slots=True)
-class Generator:
+class Generator(Struct, frozen=True):
     """The polynomial one divides by: its degree, and its other coefficients reflected."""
 
     bits: int

@@ -15,6 +15,8 @@ from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass, field
 from typing import Literal, NamedTuple, Protocol
 
+from msgspec import Struct
+
 from bentosync.errors import AuthError, NotFound
 from bentosync.wire.exchange import Extent, Sink
 
@@ -34,8 +36,7 @@ class Forbidden(AuthError):
 ChecksumName = Literal["crc64nvme", "crc32"]
 
 
-@dataclass(frozen=True, slots=True)
-class Properties:
+class Properties(Struct, frozen=True):
     """Facts about a remote that callers may act on, instead of asking for its type.
 
     `checksum` names the full-object checksum that the store verifies when an upload completes; None means it
@@ -49,8 +50,7 @@ class Properties:
     put_bytes_max: int
 
 
-@dataclass(frozen=True, slots=True)
-class Access:
+class Access(Struct, frozen=True):
     """How a remote is reached, for whoever looks why it does not work. None is what does not apply to it.
 
     `credentials` says where they were found, `proxy` is its URL without any. `clock_ahead_seconds` is the store's clock
@@ -65,8 +65,7 @@ class Access:
     clock_ahead_seconds: float | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Stat:
+class Stat(Struct, frozen=True):
     """One object. `checksum` is the full-object value of `Properties.checksum` if the store reports one."""
 
     key: str
@@ -76,8 +75,7 @@ class Stat:
     checksum: bytes | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Located:
+class Located(Struct, frozen=True):
     """An object as its store knows it: what the store needs in order to copy it by itself.
 
     `store` is equal for two objects if one request can name both; `path` is bucket and key, percent-encoded. `owner` is
@@ -89,8 +87,7 @@ class Located:
     owner: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Entity:
+class Entity(Struct, frozen=True):
     """A small object read whole."""
 
     data: bytes
@@ -118,8 +115,7 @@ class Upload:
     from_files: bool = field(default=False, compare=False)
 
 
-@dataclass(frozen=True, slots=True)
-class Part:
+class Part(Struct, frozen=True):
     """One stored part, numbered from 1.
 
     `checksum` or `md5`, if equal to that of local bytes, proves that they are what the part holds; a different `md5`
@@ -133,15 +129,13 @@ class Part:
     md5: bytes | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class IfMatch:
+class IfMatch(Struct, frozen=True):
     """Write only if the object's current ETag is this one."""
 
     etag: str
 
 
-@dataclass(frozen=True, slots=True)
-class IfAbsent:
+class IfAbsent(Struct, frozen=True):
     """Write only if there is no object under the key."""
 
 

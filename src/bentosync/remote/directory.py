@@ -12,9 +12,10 @@ import contextlib
 import os
 import stat
 from collections.abc import AsyncIterator, Callable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
+
+from msgspec import Struct
 
 from bentosync.blocking import in_thread
 from bentosync.errors import Conflict, IntegrityError, InvalidArgument, NotFound, UnsafeInput
@@ -48,8 +49,7 @@ _PARTS_MAX = 1_000_000
 _STALE_SECONDS = 7 * 24 * 3600.0
 
 
-@dataclass(frozen=True, slots=True)
-class _Opened:
+class _Opened(Struct, frozen=True):
     """A file being read, and which state of it."""
 
     descriptor: int

@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import re
 import secrets
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from bentosync.errors import InvalidArgument
 from bentosync.tag import Tag
@@ -31,16 +32,14 @@ _FILE = re.compile(
 )
 
 
-@dataclass(frozen=True, slots=True)
-class PushKey:
+class PushKey(Struct, frozen=True):
     """A push in flight, as its record's key names it."""
 
     tag: Tag
     push_id: str
 
 
-@dataclass(frozen=True, slots=True)
-class FileKey:
+class FileKey(Struct, frozen=True):
     """One stored model file: whose it is, which push wrote it, and its path in the tree; of a pack, its number."""
 
     tag: Tag

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from pathlib import Path
 from types import MappingProxyType
 from urllib.parse import unquote, urlsplit
+
+from msgspec import Struct
 
 from bentosync.errors import InvalidArgument
 from bentosync.events import Observer, ignore
@@ -23,12 +24,14 @@ from bentosync.wire.rate import shared_limiter
 SCHEMES = ("file", "s3")
 
 
-@dataclass(frozen=True, slots=True)
-class Exchange:
+class Exchange(Struct, frozen=True):
     """What an export or import says about a bucket that no remote's settings do."""
 
-    keys: tuple[str, str] | None = field(repr=False)
+    keys: tuple[str, str] | None
     headers: Mapping[str, str]
+
+    def __repr__(self) -> str:
+        return f"Exchange(headers={self.headers!r})"
 
 
 def open_remote(

@@ -17,8 +17,9 @@ import asyncio
 import random
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol, TypeVar
+
+from msgspec import Struct
 
 from bentosync.errors import BentoMLException, IntegrityError, RemoteError, Throttled, UnknownHost
 from bentosync.events import Observer, Retried, ignore
@@ -76,8 +77,7 @@ class SystemClock:
         await asyncio.sleep(seconds)
 
 
-@dataclass(frozen=True, slots=True)
-class RetryPolicy:
+class RetryPolicy(Struct, frozen=True):
     """How patient to be.
 
     `attempts` counts tries of one call without progress, the first included; after `deadline_seconds` without progress
@@ -101,8 +101,7 @@ class RetryPolicy:
         return max(draw * ceiling, min(asked or 0.0, self.retry_after_seconds_max))
 
 
-@dataclass(slots=True)
-class _Trial:
+class _Trial(Struct):
     """One call's tries so far."""
 
     what: str
@@ -120,16 +119,13 @@ class _Trial:
         self.successes = successes
 
 
-@dataclass(slots=True)
 class _Budget:
     """Tokens left for everybody."""
 
-    most: int
-    left: int = field(init=False)
-    successes: int = 0
-
-    def __post_init__(self) -> None:
-        self.left = self.most
+    def __init__(self, most: int) -> None:
+        self.most = most
+        self.left = most
+        self.successes = 0
 
     def take(self, tokens: int) -> bool:
         """Whether there were that many."""

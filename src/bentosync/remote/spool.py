@@ -19,8 +19,9 @@ import secrets
 import shutil
 import zlib
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
+
+from msgspec import Struct
 
 from bentosync.errors import IntegrityError, InvalidArgument, NotFound
 from bentosync.native.checksum import Checksum
@@ -32,8 +33,7 @@ _DOCUMENT_BYTES_MAX = 1 << 16
 _LINE_BYTES_MAX = 200
 
 
-@dataclass(frozen=True, slots=True)
-class Spool:
+class Spool(Struct, frozen=True):
     """One upload in flight, below `folder`."""
 
     folder: Path

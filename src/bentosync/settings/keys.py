@@ -9,11 +9,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from string import Template
 from typing import Any, TypeAlias
 from urllib.parse import urlsplit
+
+from msgspec import Struct
 
 SIZE_UNITS = {"": 1, "b": 1} | {
     prefix + suffix: factor**power
@@ -22,8 +23,7 @@ SIZE_UNITS = {"": 1, "b": 1} | {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class Place:
+class Place(Struct, frozen=True):
     """Where a value was found: `where` names it to the user, `base` is what its relative paths are relative to."""
 
     where: str
@@ -35,8 +35,7 @@ class Place:
 Parser: TypeAlias = Callable[[Any, Place], Any]
 
 
-@dataclass(frozen=True, slots=True)
-class Key:
+class Key(Struct, frozen=True):
     """One setting. `name` is dotted as in a config file, `kind` is the word the reference uses for its type."""
 
     name: str

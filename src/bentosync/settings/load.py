@@ -11,10 +11,11 @@ from __future__ import annotations
 import difflib
 import os
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
+
+from msgspec import Struct
 
 from bentosync.errors import InvalidArgument, Unsupported
 from bentosync.settings.choose import named
@@ -33,16 +34,14 @@ CONFIG_BYTES_MAX = 1 << 20
 """A config file is written by hand; a bigger one is a mistake, refused before it is parsed."""
 
 
-@dataclass(frozen=True, slots=True)
-class Found:
+class Found(Struct, frozen=True):
     """One value and where it came from: a file, an environment variable, or "default"."""
 
     value: Any
     origin: str
 
 
-@dataclass(frozen=True, slots=True)
-class Resolved:
+class Resolved(Struct, frozen=True):
     """The settings, and for every key that some layer sets: its value and origin, by dotted key."""
 
     settings: Settings

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from pathlib import Path
 from types import MappingProxyType
 from typing import Literal
+
+from msgspec import Struct, field
 
 Addressing = Literal["auto", "path", "virtual"]
 Encryption = Literal["AES256", "aws:kms", "aws:kms:dsse"]
@@ -18,8 +19,7 @@ NativeMode = Literal["auto", "off", "on"]
 _BLOCK_BYTES = 1 << 20
 
 
-@dataclass(frozen=True, slots=True)
-class RemoteSettings:
+class RemoteSettings(Struct, frozen=True):
     """One remote: `file:///path` or `s3://bucket/prefix`, and how to reach it. Holds no secrets.
 
     What a None means is up to the store: its own default encryption, ACL and storage class.
@@ -43,8 +43,7 @@ class RemoteSettings:
     expected_bucket_owner: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class TransferSettings:
+class TransferSettings(Struct, frozen=True):
     """How bytes move.
 
     `jobs` is the most requests in flight; how many there are follows what the source gives. `memory_bytes` bounds all
@@ -72,8 +71,7 @@ class TransferSettings:
         return max(1, min(self.jobs, self.limit_bytes_per_second // _BLOCK_BYTES))
 
 
-@dataclass(frozen=True, slots=True)
-class Settings:
+class Settings(Struct, frozen=True):
     """Everything an operation needs to know from outside."""
 
     home: Path
@@ -89,8 +87,7 @@ class Settings:
     native: NativeMode = "auto"
 
 
-@dataclass(frozen=True, slots=True)
-class TerminalSettings:
+class TerminalSettings(Struct, frozen=True):
     """What the environment says about the terminal, by the conventions other tools follow."""
 
     no_color: bool = False

@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+from msgspec import Struct
 
 from bentosync.tag import LATEST, Tag
 
 _BYTES_MAX = 16 << 20
 
 
-@dataclass(frozen=True, slots=True)
-class Bento:
+class Bento(Struct, frozen=True):
     """A local Bento and the models it takes from the store; `models` is None if its document cannot be read."""
 
     tag: str

@@ -13,8 +13,9 @@ import re
 import secrets
 import shutil
 from collections.abc import Iterable
-from dataclasses import dataclass
 from pathlib import Path
+
+from msgspec import Struct
 
 from bentosync.errors import Conflict, InvalidArgument
 from bentosync.manifest.digests import block_digest
@@ -27,8 +28,7 @@ _FRESH = ".bentosync-"
 _MAKING = re.compile(rf"{re.escape(_FRESH)}[0-9a-f]{{16}}")
 
 
-@dataclass(frozen=True, slots=True)
-class Copied:
+class Copied(Struct, frozen=True):
     """Bytes by how they came to the folder: sharing the version's blocks, copied, or there already."""
 
     shared_bytes: int = 0

@@ -11,8 +11,9 @@ import logging
 import os
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import replace
 from pathlib import Path
+
+from msgspec.structs import replace
 
 from bentosync.errors import BentoMLException, NotFound, UnsafeInput
 from bentosync.formats.model_yaml import ModelInfo

@@ -14,8 +14,9 @@ import os
 import secrets
 import shutil
 import stat
-from dataclasses import dataclass
 from pathlib import Path
+
+from msgspec import Struct
 
 from bentosync.errors import InvalidModel
 from bentosync.store.tree import ENTRIES_MAX, kind, reflink
@@ -25,8 +26,7 @@ _PATH_BYTES_MAX = 4096
 _logger = logging.getLogger("bentosync")
 
 
-@dataclass(frozen=True, slots=True)
-class Modes:
+class Modes(Struct, frozen=True):
     """Modes of new files and folders here; `group` is set where the store's folder hands its group down."""
 
     umask: int

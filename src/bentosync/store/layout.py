@@ -5,8 +5,9 @@ BentoML takes every folder below `models/` for a model and fails on one that is 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from pathlib import Path
+
+from msgspec import Struct
 
 from bentosync.tag import LATEST, Tag
 
@@ -15,8 +16,7 @@ SWAP = "swap-"
 """What names in the trash start with that are the old life of a version (`trash`)."""
 
 
-@dataclass(frozen=True, slots=True)
-class Layout:
+class Layout(Struct, frozen=True):
     """Paths of one store. `state_dir` must be on the file system of `models`; default `home/.bentosync`."""
 
     home: Path

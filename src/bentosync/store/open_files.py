@@ -12,14 +12,14 @@ import contextlib
 import os
 import stat
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
+
+from msgspec import Struct
 
 _PROC = Path("/proc")
 
 
-@dataclass(frozen=True, slots=True)
-class OpenFiles:
+class OpenFiles(Struct, frozen=True):
     """Inode numbers and names in use, and how many processes could not be looked into (None: there is no `/proc`)."""
 
     files: frozenset[tuple[int, str]]

@@ -14,8 +14,9 @@ import os
 import secrets
 import shutil
 from collections.abc import Callable, Iterator, Sequence, Set
-from dataclasses import dataclass
 from pathlib import Path
+
+from msgspec import Struct
 
 from bentosync.errors import Conflict, IntegrityError
 from bentosync.manifest.digests import block_digest, leaf_digest
@@ -31,8 +32,7 @@ _CLAIMED = "tree-"
 """What the names of finished trees start with that are about to be published."""
 
 
-@dataclass(frozen=True, slots=True)
-class Span:
+class Span(Struct, frozen=True):
     """Bytes [start, start + length) of a file that are still missing; `start` lies on a block edge."""
 
     start: int

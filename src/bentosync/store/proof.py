@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, get_args
+
+from msgspec import Struct
 
 from bentosync.errors import IntegrityError, InvalidArgument
 from bentosync.formats.digester import FileDigester
@@ -30,8 +31,7 @@ Progress = Callable[[int], None]
 _INLINE_READ_BYTES_MAX = 1 << 20
 
 
-@dataclass(frozen=True, slots=True)
-class Damage:
+class Damage(Struct, frozen=True):
     """Bytes [begin, end) of `path` are not what the manifest says; for `missing` and `extra` the whole file."""
 
     path: str
@@ -40,8 +40,7 @@ class Damage:
     kind: Kind
 
 
-@dataclass(frozen=True, slots=True)
-class Described:
+class Described(Struct, frozen=True):
     """A tree's manifest, and the stamps its files had when their digests were taken."""
 
     manifest: Manifest

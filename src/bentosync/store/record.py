@@ -10,10 +10,10 @@ import base64
 import json
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from typing import Any
 
 import blake3
+from msgspec import Struct, field
 
 from bentosync.errors import BentoMLException
 from bentosync.manifest import decode, encode
@@ -26,8 +26,7 @@ SETTLED_NS = 2_000_000_000
 """A file changed later than this before it was hashed may change again within one tick of a coarse clock."""
 
 
-@dataclass(frozen=True, slots=True)
-class Stamp:
+class Stamp(Struct, frozen=True):
     """What changes when a file does. Not the device: its number changes with every mount."""
 
     ino: int
@@ -45,16 +44,14 @@ class Stamp:
         return max(self.mtime_ns, self.ctime_ns) <= now_ns - SETTLED_NS
 
 
-@dataclass(frozen=True, slots=True)
-class Origin:
+class Origin(Struct, frozen=True):
     """Where a pulled version came from; `pulled_at` in ISO 8601."""
 
     remote: str
     pulled_at: str
 
 
-@dataclass(frozen=True, slots=True)
-class PartChecksums:
+class PartChecksums(Struct, frozen=True):
     """What an upload tells a store about each part of a file: `values` is one checksum after the other, big-endian.
 
     Another cut than `part_bytes`, or another kind than `name`, makes them worthless, not wrong.
@@ -65,8 +62,7 @@ class PartChecksums:
     values: bytes
 
 
-@dataclass(frozen=True, slots=True)
-class Record:
+class Record(Struct, frozen=True):
     """A manifest, and stamps by path of the files whose digests were seen to be the manifest's.
 
     `parts`, by path, counts for files that have a stamp here, as long as that holds.
@@ -94,8 +90,7 @@ def dumps(record: Record) -> bytes:
     return encode.line(head) + encode.body(record.manifest)
 
 
-@dataclass(frozen=True, slots=True)
-class Vouched:
+class Vouched(Struct, frozen=True):
     """As much of a record as a load needs: the manifest is known to be whole, and is understood only if asked for.
 
     Decoding one takes a tenth of a second for 19,000 tensors; proving that its bytes are the digest's takes a
@@ -108,7 +103,10 @@ class Vouched:
     stamps: Mapping[str, Stamp]
     origin: Origin | None
     parts: Mapping[str, PartChecksums]
-    body: bytes = field(repr=False)
+    body: bytes
+
+    def __repr__(self) -> str:
+        return f"Vouched(name={self.name!r}, version={self.version!r}, digest={self.digest!r})"
 
     @property
     def manifest(self) -> Manifest:

@@ -11,8 +11,9 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from datetime import UTC, datetime
+
+from msgspec import Struct, field
 
 from bentosync.formats import model_yaml
 from bentosync.store import tree
@@ -44,8 +45,7 @@ _LINES = re.compile(
 _LABEL = re.compile(rf"  ({_SCALAR}): ({_SCALAR})\n", re.ASCII | re.MULTILINE)
 
 
-@dataclass(frozen=True, slots=True)
-class Summary:
+class Summary(Struct, frozen=True):
     """One line of a list."""
 
     tag: Tag

@@ -8,8 +8,9 @@ import fcntl
 import os
 import stat
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
+
+from msgspec import Struct
 
 from bentosync.errors import InvalidModel, LocalIOError, from_os_error
 
@@ -22,8 +23,7 @@ _FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
 _FILE = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 
 
-@dataclass(frozen=True, slots=True)
-class TreeFile:
+class TreeFile(Struct, frozen=True):
     """One regular file; `path` is relative with `/`, `size` in bytes."""
 
     path: str
@@ -31,8 +31,7 @@ class TreeFile:
     executable: bool
 
 
-@dataclass(frozen=True, slots=True)
-class Tree:
+class Tree(Struct, frozen=True):
     """Files and folders without entries, each sorted by the bytes of their paths."""
 
     files: tuple[TreeFile, ...]

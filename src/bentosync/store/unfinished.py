@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
+
+from msgspec import Struct
 
 from bentosync.errors import InvalidTag, UnsafeInput
 from bentosync.manifest import decode
@@ -24,8 +25,7 @@ from bentosync.tag import Tag
 _MARK_BYTES_MAX = 64 << 20
 
 
-@dataclass(frozen=True, slots=True)
-class Unfinished:
+class Unfinished(Struct, frozen=True):
     """One of them. `have_bytes` of `card.size` are here; `files` is how many were asked for, None for all of them.
 
     `pulling` says that a process works on the version now.

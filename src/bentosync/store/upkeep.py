@@ -12,9 +12,10 @@ import contextlib
 import os
 import re
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
+
+from msgspec import Struct
 
 from bentosync.errors import Busy, InvalidTag, LocalIOError, UnsafeInput
 from bentosync.manifest import decode
@@ -34,8 +35,7 @@ _SCRATCH_SECONDS = 3600.0
 _SCRATCH = re.compile(r"(?:.+\.record\.\d+\.\d+|owner\.[0-9a-f]{32}|\..+\.\d+)")
 
 
-@dataclass(frozen=True, slots=True)
-class Leftover:
+class Leftover(Struct, frozen=True):
     """Something that is not needed. `size_bytes` is what it takes on the disk; `kept` is why it stays, if it does."""
 
     kind: Kind

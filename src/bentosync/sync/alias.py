@@ -5,7 +5,7 @@ Readers follow them in `resolve`. Format and rules: docs/formats/remote-layout.m
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from msgspec import Struct
 
 from bentosync.errors import Conflict, NotFound, UnsafeInput
 from bentosync.remote import keys
@@ -17,8 +17,7 @@ from bentosync.tag import Reference, Tag, check_alias
 from bentosync.transfer import engine
 
 
-@dataclass(frozen=True, slots=True)
-class Alias:
+class Alias(Struct, frozen=True):
     """An alias of model `name` and what it names; `pointer` is None where what lies there is no pointer."""
 
     name: str

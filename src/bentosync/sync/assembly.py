@@ -9,8 +9,9 @@ from __future__ import annotations
 import contextlib
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
+
+from msgspec import Struct
 
 from bentosync.blocking import in_thread
 from bentosync.errors import BentoMLException, Conflict, IntegrityError, NoSpace, NotFound
@@ -30,8 +31,7 @@ from bentosync.transfer.unpack import unpack, wanted
 _MIB = 1 << 20
 
 
-@dataclass(frozen=True, slots=True)
-class Assembled:
+class Assembled(Struct, frozen=True):
     """A complete tree, ready to be published; of its bytes, `fetched` came from the remote just now.
 
     `refetched` bytes came more than once.

@@ -7,8 +7,9 @@ with what was asked for, so that a later pull of the whole version fetches only 
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
 from pathlib import Path
+
+from msgspec import Struct
 
 from bentosync.blocking import in_thread
 from bentosync.errors import from_os_error
@@ -28,8 +29,7 @@ from bentosync.sync.watch import Watch
 from bentosync.tag import Reference, Tag
 
 
-@dataclass(frozen=True, slots=True)
-class CheckedOut:
+class CheckedOut(Struct, frozen=True):
     """Where the files are. `complete` says whether the store now has the whole version."""
 
     tag: Tag

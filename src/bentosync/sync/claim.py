@@ -11,8 +11,9 @@ from __future__ import annotations
 import asyncio
 import socket
 from collections.abc import Callable
-from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+
+from msgspec import Struct
 
 from bentosync.errors import AuthError, Conflict, NotFound, UnsafeInput
 from bentosync.events import Observer, Warned, ignore
@@ -33,8 +34,7 @@ def utc_now() -> datetime:
     return datetime.now(UTC)
 
 
-@dataclass(slots=True)
-class Claim:
+class Claim(Struct):
     """This process's hold on a push record. `adopted` says that an earlier push began it.
 
     `offered` is the touch last sent: one that was cancelled on its way may have arrived or not.

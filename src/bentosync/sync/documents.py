@@ -7,8 +7,10 @@ Format: docs/formats/remote-layout.md.
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass, fields, replace
 from typing import Any
+
+from msgspec import Struct
+from msgspec.structs import asdict, fields, replace
 
 from bentosync.errors import InvalidArgument, UnsafeInput
 from bentosync.manifest.values import Manifest
@@ -21,8 +23,7 @@ TOMBSTONE = b'{"condemned":true,"format":1}\n'
 """What `gc` puts in the place of a push record before it removes the push's folder; nobody can adopt or touch it."""
 
 
-@dataclass(frozen=True, slots=True)
-class Pointer:
+class Pointer(Struct, frozen=True):
     """What `latest` or an alias names: a version, the pin of its manifest, its creation time (ISO, UTC)."""
 
     created: str
@@ -50,8 +51,7 @@ class Pointer:
         return pointer
 
 
-@dataclass(frozen=True, slots=True)
-class PushRecord:
+class PushRecord(Struct, frozen=True):
     """A push in flight. `owner` is the random id of the local store that pushes; times are ISO, UTC."""
 
     push: str

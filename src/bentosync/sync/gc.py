@@ -14,7 +14,8 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+
+from msgspec import Struct, field
 
 from bentosync.errors import BentoMLException, Conflict, NotFound
 from bentosync.remote import keys
@@ -28,8 +29,7 @@ from bentosync.tag import Tag
 MIN_AGE_SECONDS = 7 * 24 * 3600.0
 
 
-@dataclass(slots=True)
-class Folder:
+class Folder(Struct):
     """What one push left below `files/`: `newest_at` is when its last object was stored (seconds since 1970)."""
 
     push: PushKey
@@ -44,8 +44,7 @@ class Folder:
         return keys.folder_prefix(self.push.tag, self.push.push_id)
 
 
-@dataclass(frozen=True, slots=True)
-class Seen:
+class Seen(Struct, frozen=True):
     """What a remote holds, looked at in the order that makes the picture safe."""
 
     folders: Mapping[PushKey, Folder]
@@ -55,8 +54,7 @@ class Seen:
     marked: bool
 
 
-@dataclass(frozen=True, slots=True)
-class Plan:
+class Plan(Struct, frozen=True):
     """What goes. `stray` are unfinished uploads of published folders; `kept` says why the others stay."""
 
     folders: tuple[Folder, ...]

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from datetime import UTC, datetime
+
+from msgspec import Struct
 
 from bentosync.errors import BentoMLException, NotFound, UnsafeInput
 from bentosync.manifest import decode
@@ -16,8 +17,7 @@ from bentosync.transfer import engine
 from bentosync.transfer.sink import MemorySink
 
 
-@dataclass(frozen=True, slots=True)
-class Head:
+class Head(Struct, frozen=True):
     """A version on a remote, as the first lines of its manifest describe it; `etag` is the manifest's."""
 
     tag: Tag

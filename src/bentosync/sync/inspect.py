@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from bentosync.errors import InvalidArgument
 from bentosync.events import Finished, Warned
@@ -25,8 +26,7 @@ from bentosync.transfer.parts import Slice
 from bentosync.transfer.unpack import misfits
 
 
-@dataclass(frozen=True, slots=True)
-class Inspected:
+class Inspected(Struct, frozen=True):
     """What was looked at, and what is wrong with it. `end.moved_bytes` were read, of `size_bytes`.
 
     `packs` are the keys of packs that do not hold their files' bytes: no damage, but pulls read them for nothing.

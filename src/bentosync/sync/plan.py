@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Literal
+
+from msgspec import Struct
 
 from bentosync.blocking import in_thread
 from bentosync.errors import Conflict, NotFound, UnsafeInput
@@ -19,8 +20,7 @@ from bentosync.sync.selection import Selection
 from bentosync.tag import Reference
 
 
-@dataclass(frozen=True, slots=True)
-class FilePlan:
+class FilePlan(Struct, frozen=True):
     """One file, and how many of its bytes would move."""
 
     path: str
@@ -28,8 +28,7 @@ class FilePlan:
     move_bytes: int
 
 
-@dataclass(frozen=True, slots=True)
-class Plan:
+class Plan(Struct, frozen=True):
     """A push or pull that was not done. What an interrupted push left on the remote is not subtracted."""
 
     operation: Literal["push", "pull"]

@@ -13,8 +13,10 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Callable, Sequence
 from contextlib import AbstractAsyncContextManager, AsyncExitStack
-from dataclasses import dataclass, replace
 from datetime import datetime
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from bentosync.blocking import in_thread
 from bentosync.errors import BentoMLException, Busy
@@ -38,8 +40,7 @@ OpenRemote = Callable[[str], AbstractAsyncContextManager[Remote]]
 """From a remote's URL to the remote."""
 
 
-@dataclass(frozen=True, slots=True)
-class Cached:
+class Cached(Struct, frozen=True):
     """A version as pruning sees it. `last_used` is in seconds since 1970; `kept` is why it may not go, if so."""
 
     tag: Tag
@@ -51,8 +52,7 @@ class Cached:
     kept: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Wanted:
+class Wanted(Struct, frozen=True):
     """What to prune down to: at most `bytes_max` in the store, or nothing unused for `older_than_seconds`, or both."""
 
     bytes_max: int | None = None
@@ -65,8 +65,7 @@ class Wanted:
         return old or (self.bytes_max is not None and total_bytes > self.bytes_max)
 
 
-@dataclass(frozen=True, slots=True)
-class Pruned:
+class Pruned(Struct, frozen=True):
     """What went (or would), what stays and why, and the bytes of models that are left in the store.
 
     `unseen` processes belong to other users, so nobody knows what they hold open; None: none could be looked into.

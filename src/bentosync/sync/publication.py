@@ -10,8 +10,9 @@ import getpass
 import secrets
 import socket
 from collections.abc import Callable
-from dataclasses import dataclass
 from datetime import UTC, datetime
+
+from msgspec import Struct
 
 from bentosync.errors import BentoMLException, Conflict, NetworkError, NotFound, UnsafeInput
 from bentosync.manifest import encode
@@ -28,8 +29,7 @@ from bentosync.tag import Reference, Tag
 _FORMAT_MARKER = b'{"format":1}\n'
 
 
-@dataclass(frozen=True, slots=True)
-class Standing:
+class Standing(Struct, frozen=True):
     """What lies under the key of a version's manifest; `version` is None if that is no manifest at all."""
 
     etag: str

@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import os
 import shutil
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Literal, get_args
+
+from msgspec import Struct
 
 from bentosync.blocking import in_thread
 from bentosync.errors import BentoMLException, Conflict, InvalidArgument, NotFound, from_os_error
@@ -32,8 +33,7 @@ from bentosync.tag import Reference
 Verify = Literal["auto", "full", "strong"]
 
 
-@dataclass(frozen=True, slots=True)
-class Pulled:
+class Pulled(Struct, frozen=True):
     """The version in the local store, and how it got there."""
 
     model: Model

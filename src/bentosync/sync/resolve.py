@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from msgspec import Struct
 
 from bentosync.errors import IntegrityError, NotFound, UnsafeInput
 from bentosync.manifest import decode
@@ -16,8 +16,7 @@ from bentosync.tag import Reference, Tag
 from bentosync.transfer.packs import Pack, packs
 
 
-@dataclass(frozen=True, slots=True)
-class Resolved:
+class Resolved(Struct, frozen=True):
     """A version on a remote: its manifest, the envelope that says where its files lie, and the bytes of both."""
 
     tag: Tag

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from fnmatch import fnmatchcase
+
+from msgspec import Struct
 
 from bentosync.errors import NotFound
 from bentosync.manifest.values import Manifest
 
 
-@dataclass(frozen=True, slots=True)
-class Selection:
+class Selection(Struct, frozen=True):
     """Shell patterns over paths with `/`; `*` also matches `/`, so `*.json` means those in sub-folders too.
 
     Without `include` everything is meant; what matches `exclude` is not.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from msgspec import Struct
 
 from bentosync.events import BoundBy, Report
 from bentosync.transfer.meter import Meter
@@ -13,8 +13,7 @@ _DISK_SHARE = 0.4
 _CPU_SHARE = 0.8
 
 
-@dataclass(frozen=True, slots=True)
-class Span:
+class Span(Struct, frozen=True):
     """The time from the plan to the end.
 
     Args:

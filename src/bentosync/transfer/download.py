@@ -10,8 +10,9 @@ from __future__ import annotations
 import asyncio
 import os
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
 from time import perf_counter, thread_time
+
+from msgspec import Struct, field
 
 from bentosync.errors import BentoMLException, Conflict, IntegrityError, NotFound, RemoteError
 from bentosync.manifest.digests import differences, unit_bytes
@@ -33,16 +34,14 @@ _EARLY_BYTES = 256 << 20
 """Two rounds of single blocks over sixteen streams, then two of leaves."""
 
 
-@dataclass(frozen=True, slots=True)
-class Target:
+class Target(Struct, frozen=True):
     """A file to fetch: where it lies on the remote, and the partial file that takes its blocks."""
 
     key: str
     file: PartialFile
 
 
-@dataclass(slots=True)
-class Tally:
+class Tally(Struct):
     """What a download moved. `proven` is reported as it grows; `dropped` counts bytes that came more than once."""
 
     on_proven: Callable[[FileEntry, int], None]

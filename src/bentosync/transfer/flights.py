@@ -22,8 +22,9 @@ import asyncio
 import math
 from collections import deque
 from collections.abc import Awaitable, Callable, Iterable, Sequence
-from dataclasses import dataclass, field
 from typing import Generic, Protocol, TypeVar
+
+from msgspec import Struct, field
 
 from bentosync.errors import BentoMLException, NetworkError
 from bentosync.manifest.values import LEAF_BYTES
@@ -70,8 +71,7 @@ class Stream(Protocol):
         ...
 
 
-@dataclass(slots=True)
-class Gap(Generic[T]):
+class Gap(Struct, Generic[T]):
     """Bytes [start, end) of a file that nobody asks for at the moment."""
 
     file: T
@@ -80,8 +80,7 @@ class Gap(Generic[T]):
     restarts: int = 0
 
 
-@dataclass(slots=True, eq=False)
-class Flight(Generic[T]):
+class Flight(Struct, Generic[T], eq=False):
     """A range under way. `stream` is there once it has a buffer."""
 
     file: T

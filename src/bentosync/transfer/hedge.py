@@ -13,12 +13,13 @@ from __future__ import annotations
 
 import statistics
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
 from typing import TypeAlias
 
+from msgspec import Struct
+from msgspec.structs import replace
 
-@dataclass(frozen=True, slots=True)
-class Patience:
+
+class Patience(Struct, frozen=True):
     """When a stream counts as slow. Times in seconds."""
 
     young_seconds: float = 0.5
@@ -33,8 +34,7 @@ class Patience:
     hedge_factor: float = 3.0
 
 
-@dataclass(frozen=True, slots=True)
-class Flow:
+class Flow(Struct, frozen=True):
     """One stream as it is now.
 
     Args:
@@ -61,23 +61,20 @@ class Flow:
         return self.left_bytes / max(self.rate, 1e-3)
 
 
-@dataclass(frozen=True, slots=True)
-class Restart:
+class Restart(Struct, frozen=True):
     """Give the stream with this index up, and put the rest of its range back."""
 
     index: int
 
 
-@dataclass(frozen=True, slots=True)
-class Split:
+class Split(Struct, frozen=True):
     """The stream with this index keeps `keep_bytes` (whole units); an idle one takes the rest."""
 
     index: int
     keep_bytes: int
 
 
-@dataclass(frozen=True, slots=True)
-class Hedge:
+class Hedge(Struct, frozen=True):
     """Fetch the unit that the stream with this index works on a second time."""
 
     index: int

@@ -11,7 +11,8 @@ from __future__ import annotations
 import math
 import random
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from bentosync.blocking import in_thread
 from bentosync.errors import NotFound
@@ -30,8 +31,7 @@ from bentosync.transfer.sink import MemorySink
 _TRIES = 3
 
 
-@dataclass(frozen=True, slots=True)
-class Task:
+class Task(Struct, frozen=True):
     """A file on a remote, and which bytes of it to look at: slices of whole units, none over a part."""
 
     entry: FileEntry

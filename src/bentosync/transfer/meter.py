@@ -5,11 +5,10 @@ Belongs to one event loop's thread. Seconds are those of `time.perf_counter`; a 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from msgspec import Struct
 
 
-@dataclass(slots=True)
-class Meter:
+class Meter(Struct):
     """Counts since the operation began.
 
     `requests` counts tries of ranges and parts; of these, `throttled` were answered with "slow down", and the

@@ -8,7 +8,8 @@ Format: docs/formats/remote-layout.md.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from bentosync.manifest.rules import INLINE_FILE_BYTES_MAX, inlined
 
@@ -20,8 +21,7 @@ FILES_MIN = 32
 """With fewer files than this there are no packs: they would save next to nothing."""
 
 
-@dataclass(frozen=True, slots=True)
-class Member:
+class Member(Struct, frozen=True):
     """A file of a pack, and where in it its bytes begin."""
 
     path: str
@@ -29,8 +29,7 @@ class Member:
     size: int
 
 
-@dataclass(frozen=True, slots=True)
-class Pack:
+class Pack(Struct, frozen=True):
     """Files that lie in one object of `size` bytes, without holes. Packs are numbered from 0."""
 
     number: int

@@ -6,7 +6,7 @@ are worth having: one stored part of a standard bucket serves about 10 Gb/s.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from msgspec import Struct
 
 from bentosync.errors import InvalidArgument
 from bentosync.manifest.values import LEAF_BYTES
@@ -16,8 +16,7 @@ PARTS_MAX = 5000
 PART_BYTES_LIMIT = 4 << 30
 
 
-@dataclass(frozen=True, slots=True)
-class Slice:
+class Slice(Struct, frozen=True):
     """Bytes [start, start + length) of a file."""
 
     start: int

@@ -19,8 +19,9 @@ catches the last bursts of the old level says anything you like.
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import Literal, Protocol
+
+from msgspec.structs import replace
 
 from bentosync.manifest.values import LEAF_BYTES
 from bentosync.transfer.window import Seen, Window

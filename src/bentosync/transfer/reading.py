@@ -9,8 +9,9 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
+
+from msgspec import Struct
 
 from bentosync.errors import IntegrityError
 from bentosync.formats.digester import FileDigester
@@ -24,8 +25,7 @@ from bentosync.store.tree import TreeFile
 _FLAGS = os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW
 
 
-@dataclass(frozen=True, slots=True)
-class Known:
+class Known(Struct, frozen=True):
     """A file's digests, and the stamp it had when they were proven; if it was pushed before, what was sent then."""
 
     entry: FileEntry
@@ -33,8 +33,7 @@ class Known:
     parts: PartChecksums | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Source:
+class Source(Struct, frozen=True):
     """A local file to send. If the stamp in `known` still holds when it is opened, only checksums are computed."""
 
     root: Path
@@ -210,8 +209,7 @@ class Reading:
         return _changed(self._source, how)
 
 
-@dataclass(frozen=True, slots=True)
-class Whole:
+class Whole(Struct, frozen=True):
     """A small file that was read at once: its digests, its stamp if that may be remembered, and its checksum."""
 
     entry: FileEntry

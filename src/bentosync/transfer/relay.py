@@ -8,8 +8,9 @@ of them cross this machine. What the target holds already (an interrupted copy) 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from functools import partial
+
+from msgspec import Struct
 
 from bentosync.blocking import in_thread
 from bentosync.errors import AuthError, Conflict, IntegrityError, NotFound, RemoteError
@@ -28,8 +29,7 @@ from bentosync.transfer.tally import Tally
 _FILES_AT_ONCE = 4
 
 
-@dataclass(frozen=True, slots=True)
-class Passage:
+class Passage(Struct, frozen=True):
     """A file on its way: its digests, where it lies, where it goes."""
 
     entry: FileEntry

@@ -12,14 +12,14 @@ import threading
 from collections import deque
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
 from functools import cache
+
+from msgspec import Struct
 
 from bentosync.commons import Commons
 
 
-@dataclass(slots=True, eq=False)
-class _Turn:
+class _Turn(Struct, eq=False):
     """Somebody who waits, and the loop that must wake him."""
 
     size: int

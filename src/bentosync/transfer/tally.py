@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+
+from msgspec import Struct, field
 
 from bentosync.manifest.values import FileEntry
 from bentosync.store.record import PartChecksums, Stamp
 from bentosync.transfer.meter import Meter
 
 
-@dataclass(slots=True)
-class Tally:
+class Tally(Struct):
     """What an upload moved. `on_sent` is called as bytes are safely stored; it never hears of a byte twice.
 
     `digested` holds every file's entry and its stamp; None if that was too young to be remembered. `parts` holds the

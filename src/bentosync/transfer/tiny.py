@@ -8,8 +8,9 @@ could not store for certain is left to the lane of single files, which tries aga
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
-from dataclasses import dataclass
 from functools import partial
+
+from msgspec import Struct
 
 from bentosync.blocking import in_thread
 from bentosync.errors import AuthError
@@ -25,8 +26,7 @@ from bentosync.transfer.tally import Tally
 _BATCHES_AT_ONCE = 2
 
 
-@dataclass(frozen=True, slots=True)
-class Batch:
+class Batch(Struct, frozen=True):
     """Files that are read and sent together; if they are a pack's, in its order, `key` is where that goes."""
 
     sources: Sequence[Source]

@@ -7,8 +7,9 @@ or wrong is no error: what did not come out of it is fetched singly afterwards, 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from functools import partial
+
+from msgspec import Struct
 
 from bentosync.blocking import in_thread
 from bentosync.errors import BentoMLException, NotFound
@@ -26,8 +27,7 @@ _PACKS_AT_ONCE = 8
 _TRIES = 3
 
 
-@dataclass(frozen=True, slots=True)
-class Wanted:
+class Wanted(Struct, frozen=True):
     """A pack under its key, and the files to take out of it, each with the offset of its bytes there."""
 
     key: str

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 _BROKEN_MIN = 3
 _BROKEN_SHARE_MIN = 0.2
 
 
-@dataclass(frozen=True, slots=True)
-class Seen:
+class Seen(Struct, frozen=True):
     """Cumulative counts: bytes, requests, those answered with "slow down", and those whose connection broke.
 
     `flowing` is not cumulative: streams in flight that have brought bytes.
@@ -23,8 +23,7 @@ class Seen:
     flowing: int = 0
 
 
-@dataclass(frozen=True, slots=True)
-class Window:
+class Window(Struct, frozen=True):
     """What one level gave."""
 
     level: int

@@ -30,8 +30,9 @@ import struct
 import termios
 from collections import deque
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import TypeAlias
+
+from msgspec import Struct
 
 from bentosync.errors import BentoMLException, IntegrityError, NetworkError, from_os_error
 from bentosync.wire import head
@@ -76,16 +77,14 @@ class Stale(Unheard):
     """It was closed before anything of the request was sent."""
 
 
-@dataclass(frozen=True, slots=True)
-class Patience:
+class Patience(Struct, frozen=True):
     """How long nothing may move: while a body is being sent, and then before and within the reply."""
 
     stall_seconds: float
     reply_seconds: float
 
 
-@dataclass(slots=True)
-class _Exchange:
+class _Exchange(Struct):
     """A request on its way, and the reader that waits for its reply."""
 
     reader: ReplyReader

@@ -7,12 +7,12 @@ the libraries behind it are translated once, here below, into `errors.NetworkErr
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
 from typing import NamedTuple, Protocol, TypeAlias
 
+from msgspec import Struct, field
 
-@dataclass(frozen=True, slots=True)
-class Extent:
+
+class Extent(Struct, frozen=True):
     """Bytes [start, start + length) of the file that `fd` is open on, at least one.
 
     `fd` stays open until the call returns.
@@ -46,8 +46,7 @@ def body_bytes(body: Body) -> int:
     return body.length if isinstance(body, Extent) else sum(buffer.nbytes for buffer in body)
 
 
-@dataclass(frozen=True, slots=True)
-class Request:
+class Request(Struct, frozen=True):
     """One request. `headers` holds everything but Host, Content-Length, Connection and Accept-Encoding.
 
     The URL is sent as it is, so it comes percent-encoded. `reply_seconds` is the longest silence allowed before and
@@ -64,8 +63,7 @@ class Request:
     check: Callable[[Reply], None] | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Pattern:
+class Pattern(Struct, frozen=True):
     """What many requests share: the method (not HEAD), scheme, host and port, and headers as in `Request`.
 
     `varying` names headers of which each request has a value of its own. The first one, in lower case, is special: a
@@ -89,8 +87,7 @@ class Shot(NamedTuple):
     body: memoryview
 
 
-@dataclass(frozen=True, slots=True)
-class Reply:
+class Reply(Struct, frozen=True):
     """One response. Header names are lower case; of a repeated header the last value counts."""
 
     status: int

@@ -6,14 +6,14 @@ and `filled` as for any sink, with the same result.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
+
+from msgspec import Struct
 
 from bentosync.wire.exchange import Sink
 
 
-@dataclass(frozen=True, slots=True)
-class Landing:
+class Landing(Struct, frozen=True):
     """The next `size` bytes of a body go to `offset` of the open file `fd`, unit by unit.
 
     A unit is as long as `memory`, through which it passes; the last one may be shorter. `digests` holds the XXH3-64 of

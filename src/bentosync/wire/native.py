@@ -16,8 +16,9 @@ import re
 import ssl
 import weakref
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
+
+from msgspec import Struct
 
 from bentosync import cpus
 from bentosync.native import _core
@@ -41,8 +42,7 @@ THREADS_MAX = 16
 _AES_128_GCM = re.compile(r"AES_?128_?.*GCM")
 
 
-@dataclass(frozen=True, slots=True)
-class _Engine:
+class _Engine(Struct, frozen=True):
     """What lives from the first connection to `aclose`."""
 
     receiver: _core.Receiver

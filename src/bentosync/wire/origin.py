@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
 from urllib.parse import urlsplit
+
+from msgspec import Struct
 
 from bentosync.wire.exchange import Pattern, Request, Shot
 
@@ -13,8 +14,7 @@ _WITH_BODY = ("PUT", "POST")
 _HEADERS = {"Accept-Encoding": "identity", "User-Agent": "bentosync"}
 
 
-@dataclass(frozen=True, slots=True)
-class Origin:
+class Origin(Struct, frozen=True):
     """Where a connection leads."""
 
     host: str

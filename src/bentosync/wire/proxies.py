@@ -9,14 +9,14 @@ from __future__ import annotations
 import base64
 import sys
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from urllib.parse import unquote, urlsplit, urlunsplit
+
+from msgspec import Struct, field
 
 from bentosync import settings
 
 
-@dataclass(frozen=True, slots=True)
-class Proxy:
+class Proxy(Struct, frozen=True):
     """Where to connect instead, and the headers that only the proxy may see."""
 
     url: str

@@ -13,9 +13,10 @@ wrong.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 from enum import IntEnum
 from typing import NamedTuple
+
+from msgspec import Struct
 
 from bentosync.wire.exchange import Pattern, Shot
 from bentosync.wire.origin import request_heads
@@ -38,14 +39,13 @@ class Message(NamedTuple):
     echo: bytes
 
 
-@dataclass(frozen=True, slots=True)
-class Volley:
+class Volley(Struct, frozen=True):
     """Requests to one host and what came of them. `echo` is the header in which a reply repeats its request's value."""
 
     host: str
     echo: str
     messages: Sequence[Message]
-    results: bytearray = field(repr=False)
+    results: bytearray
 
     @classmethod
     def of(cls, host: str, pattern: Pattern, shots: Sequence[Shot]) -> Volley:

@@ -109,7 +109,7 @@ def test_params_become_headers_of_the_object(server: FaultyS3, store: Store, imp
 def test_a_bucket_is_reached_as_the_remote_in_it_is(
     server: FaultyS3, store: Store, impatient: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from dataclasses import replace
+    from msgspec.structs import replace
 
     monkeypatch.setenv("AWS_ACCESS_KEY_ID", KEYS.access_key)
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", KEYS.secret_key)

@@ -6,7 +6,6 @@ import asyncio
 import http.client
 import secrets
 from collections.abc import Iterator
-from dataclasses import replace
 from pathlib import Path
 
 import botocore.session
@@ -14,6 +13,7 @@ import pytest
 from botocore.auth import S3SigV4Auth
 from botocore.awsrequest import AWSRequest
 from botocore.credentials import Credentials
+from msgspec.structs import replace
 
 from bentosync import aio
 from bentosync.errors import NetworkError

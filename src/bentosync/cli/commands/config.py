@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
 import click
+from msgspec.structs import fields
 
 from bentosync.cli import table
 from bentosync.cli.config_file import edited

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING
 
 import click
+from msgspec import Struct
 
 from bentosync.cli import amounts
 from bentosync.cli.bentos import refuse_if_used
@@ -51,8 +51,7 @@ def delete(session: Session, models: tuple[str, ...], yes: bool, dry_run: bool, 
         session.document(deleted)
 
 
-@dataclass(frozen=True, slots=True)
-class Doomed:
+class Doomed(Struct, frozen=True):
     """A version that is to go."""
 
     tag: str

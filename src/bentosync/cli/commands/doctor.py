@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import platform
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from importlib import metadata
 
 import click
+from msgspec import Struct
 
 from bentosync.cli import amounts, exits
 from bentosync.cli.options import Command
@@ -16,8 +16,7 @@ from bentosync.cli.session import Session, pass_session
 LIBRARIES = ("aiohttp", "blake3", "botocore", "click", "numpy", "safetensors", "xxhash")
 
 
-@dataclass(frozen=True, slots=True)
-class Finding:
+class Finding(Struct, frozen=True):
     """One line. `ok` is None for plain information."""
 
     topic: str

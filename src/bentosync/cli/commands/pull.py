@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Literal
 
 import click
+from msgspec.structs import asdict
 
 from bentosync.cli import amounts
 from bentosync.cli.operation import each, quietly, report, summary, up_to_date, watched

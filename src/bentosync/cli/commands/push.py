@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import Any
 
 import click
+from msgspec.structs import replace
 
 from bentosync.cli.operation import each, quietly, report, summary, up_to_date, watched
 from bentosync.cli.options import BentomlCommand, Command, complete_models

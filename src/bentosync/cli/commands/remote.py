@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
 import click
+from msgspec.structs import asdict
 
 from bentosync.cli import table
 from bentosync.cli.commands.config import config_path, shown

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from bentosync import events
 
@@ -17,8 +18,7 @@ SAMPLE_SECONDS = 0.25
 ACTIVE_MAX = 4
 
 
-@dataclass(frozen=True, slots=True)
-class ActiveFile:
+class ActiveFile(Struct, frozen=True):
     """A file that has begun and is not complete."""
 
     path: str
@@ -26,8 +26,7 @@ class ActiveFile:
     total_bytes: int
 
 
-@dataclass(frozen=True, slots=True)
-class Snapshot:
+class Snapshot(Struct, frozen=True):
     """Where the operation stands. `eta_seconds` is None while the rate is unknown."""
 
     operation: str

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from dataclasses import asdict
+
+from msgspec import to_builtins
 
 from bentosync import events
 from bentosync.cli.progress.account import Account
@@ -44,7 +45,7 @@ class JsonView(View):
             if self._clock() < self._next and not complete:
                 return
             self._next = self._clock() + INTERVAL_SECONDS
-        document = {"v": 1, "event": NAMES[type(event)], **asdict(event)}
+        document = {"v": 1, "event": NAMES[type(event)], **to_builtins(event)}
         if isinstance(event, events.Progress):
             at = self.account.snapshot()
             document |= {"bytes_per_second": round(at.bytes_per_second), "eta_seconds": at.eta_seconds}

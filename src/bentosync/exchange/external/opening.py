@@ -5,9 +5,10 @@ from __future__ import annotations
 import contextlib
 import importlib
 from collections.abc import Callable, Iterator
-from dataclasses import replace
 from pathlib import Path
 from typing import Any, cast
+
+from msgspec.structs import replace
 
 from bentosync import settings as configuration
 from bentosync.errors import AuthError, InvalidArgument, MissingExtra

@@ -9,8 +9,10 @@ from __future__ import annotations
 import ipaddress
 import re
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
 from urllib.parse import quote, unquote, urlsplit
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from bentosync.errors import InvalidArgument
 from bentosync.events import Warned
@@ -25,8 +27,7 @@ _HOST_LABELS = re.compile(r"[a-z0-9.-]+", re.ASCII)
 Query = Sequence[tuple[str, str]]
 
 
-@dataclass(frozen=True, slots=True)
-class Bucket:
+class Bucket(Struct, frozen=True):
     """What an `s3://bucket/prefix` URL names. `prefix` is empty or ends with `/`."""
 
     name: str
@@ -38,8 +39,7 @@ class Bucket:
         return f"s3://{self.name}/{self.prefix}".rstrip("/")
 
 
-@dataclass(frozen=True, slots=True)
-class Address:
+class Address(Struct, frozen=True):
     """A bucket at an endpoint. `base` is everything before the key, percent-encoded, without a trailing slash."""
 
     base: str

@@ -6,11 +6,10 @@ Messages about a refusal name the operation and its permission, as the person wh
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from msgspec import Struct
 
 
-@dataclass(frozen=True, slots=True)
-class Api:
+class Api(Struct, frozen=True):
     """One operation. `permission` is the IAM action that allows it; `makes` says that it begins a new object."""
 
     name: str

@@ -12,10 +12,11 @@ import contextlib
 import hashlib
 import time
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from typing import NamedTuple
+
+from msgspec import Struct, field
 
 from bentosync.errors import AuthError, UnknownHost
 from bentosync.events import Observer, ignore
@@ -41,8 +42,7 @@ _NOT_AMAZON = (
 Send = Callable[[Request], Awaitable[Reply]]
 
 
-@dataclass(frozen=True, slots=True)
-class Operation:
+class Operation(Struct, frozen=True):
     """One S3 request before it is addressed and signed. `what` names its object in messages.
 
     `check` sees a reply of success; if it raises, the connection is closed: its replies may be those of other requests.

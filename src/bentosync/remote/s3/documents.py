@@ -10,10 +10,11 @@ import base64
 import binascii
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
 from datetime import datetime
 from urllib.parse import unquote_plus
 from xml.etree import ElementTree
+
+from msgspec import Struct
 
 from bentosync.errors import RemoteError
 from bentosync.remote.contract import ChecksumName, Part, Stat, Upload
@@ -23,8 +24,7 @@ _CHECKSUM_BYTES: dict[ChecksumName, int] = {"crc64nvme": 8, "crc32": 4}
 _MD5 = re.compile(r'"?([0-9a-fA-F]{32})"?')
 
 
-@dataclass(frozen=True, slots=True)
-class Refusal:
+class Refusal(Struct, frozen=True):
     """An <Error> document."""
 
     code: str
@@ -32,24 +32,21 @@ class Refusal:
     region: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Page:
+class Page(Struct, frozen=True):
     """One page of a listing. `next` is what asks for the next one, None at the end."""
 
     objects: tuple[Stat, ...]
     next: str | None
 
 
-@dataclass(frozen=True, slots=True)
-class UploadsPage:
+class UploadsPage(Struct, frozen=True):
     """One page of uploads in flight; `next` is (key marker, upload id marker)."""
 
     uploads: tuple[Upload, ...]
     next: tuple[str, str] | None
 
 
-@dataclass(frozen=True, slots=True)
-class PartsPage:
+class PartsPage(Struct, frozen=True):
     """One page of the parts of an upload; `next` is the part number marker."""
 
     parts: tuple[Part, ...]

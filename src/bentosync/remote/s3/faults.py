@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import re
 import shlex
-from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from bentosync.errors import (
     AuthError,
@@ -66,8 +68,7 @@ _RETRY_AFTER_SECONDS_MAX = 24 * 3600.0
 _SKEW_SECONDS_MIN = 300.0
 
 
-@dataclass(frozen=True, slots=True)
-class Scene:
+class Scene(Struct, frozen=True):
     """What was attempted, for messages: the object in words, the bucket, the endpoint, and whose credentials.
 
     `api` and `key` (with the prefix; empty for a listing) are what a policy would have to allow; `owner` is whom the
@@ -83,8 +84,7 @@ class Scene:
     owner: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Fault:
+class Fault(Struct, frozen=True):
     """A refusal with a code, even if the store sent none."""
 
     status: int

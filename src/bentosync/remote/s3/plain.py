@@ -13,9 +13,10 @@ from __future__ import annotations
 import os
 import shlex
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeAlias
+
+from msgspec import Struct
 
 from bentosync.remote.s3.signing import Credentials
 
@@ -31,16 +32,14 @@ _BEFORE_CREDENTIALS_FILE = ("role_arn", "web_identity_token_file", "sso_role_nam
 _BEFORE_CONFIG_FILE = ("login_session", "credential_process")
 
 
-@dataclass(frozen=True, slots=True)
-class Surroundings:
+class Surroundings(Struct, frozen=True):
     """What the user's AWS configuration says besides credentials; None where it is silent."""
 
     region: str | None = None
     endpoint_url: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class _Profile:
+class _Profile(Struct, frozen=True):
     """A profile: its section of the credentials file, that of the config file, and what botocore makes of both."""
 
     name: str

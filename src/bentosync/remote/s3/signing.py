@@ -11,9 +11,10 @@ from __future__ import annotations
 import hashlib
 import hmac
 from collections.abc import Mapping
-from dataclasses import dataclass
 from datetime import datetime
 from urllib.parse import SplitResult, urlsplit
+
+from msgspec import Struct
 
 EMPTY_SHA256 = hashlib.sha256(b"").hexdigest()
 UNSIGNED_PAYLOAD = "UNSIGNED-PAYLOAD"
@@ -22,8 +23,7 @@ _SERVICE = "s3"
 _DEFAULT_PORTS = {"http": 80, "https": 443}
 
 
-@dataclass(frozen=True, slots=True)
-class Credentials:
+class Credentials(Struct, frozen=True):
     """Who signs. `source` says where they were found (environment, profile, …), for error messages."""
 
     access_key: str
@@ -35,8 +35,7 @@ class Credentials:
         return f"Credentials(source={self.source!r})"
 
 
-@dataclass(frozen=True, slots=True)
-class _DayKey:
+class _DayKey(Struct, frozen=True):
     """The signing key of one secret, day and region."""
 
     secret_key: str
@@ -48,8 +47,7 @@ class _DayKey:
         return f"_DayKey(day={self.day!r}, region={self.region!r})"
 
 
-@dataclass(frozen=True, slots=True, repr=False)
-class Alike:
+class Alike(Struct, frozen=True):
     """The parts of a signature that many requests share; see `Signer.alike`. `sent` are the headers they share."""
 
     sent: Mapping[str, str]
@@ -59,6 +57,9 @@ class Alike:
     text: str
     key: bytes
     authorization: str
+
+    def __repr__(self) -> str:
+        return f"Alike(sent={sorted(self.sent)!r})"
 
     def authorize(self, path: str, value: str) -> str:
         """The Authorization of the request for `path`, quoted as it will be sent, with this value of what varies."""

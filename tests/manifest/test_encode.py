@@ -99,6 +99,15 @@ def test_every_line_is_canonical_json(manifest: Manifest) -> None:
         assert line == spelled(json.loads(line))
 
 
+@settings(deadline=None, max_examples=50, suppress_health_check=[HealthCheck.too_slow])
+@given(manifests())
+def test_the_content_id_is_that_of_canonical_lines(manifest: Manifest) -> None:
+    rows: list[object] = [[file.path, file.size, file.executable, file.digest.hex()] for file in manifest.files]
+    rows += [[path] for path in manifest.directories]
+    whole = b"".join(spelled(row) + b"\n" for row in rows)
+    assert encode.content_id(manifest.files, manifest.directories) == f"b3:{blake3.blake3(whole).hexdigest()}"
+
+
 VALID = draft().document()
 BODY = draft().body()
 

@@ -5,8 +5,8 @@ The decoder compares what it read with what this module writes, so the spelling 
 
 from __future__ import annotations
 
-import json
-from base64 import b64encode
+import json.encoder
+from binascii import b2a_base64
 from collections.abc import Iterable, Iterator
 
 import blake3
@@ -19,6 +19,7 @@ KIND = "bentosync-manifest"
 _canonical = json.JSONEncoder(
     ensure_ascii=False, check_circular=False, allow_nan=False, sort_keys=True, separators=(",", ":")
 ).encode
+_quoted = json.encoder.encode_basestring
 
 
 def line(value: object) -> bytes:
@@ -76,19 +77,15 @@ def card_line(card: Card) -> bytes:
 
 def file_line(entry: FileEntry) -> bytes:
     """The line of one file."""
-    members: dict[str, object] = {
-        "blocks": _packed(entry.blocks),
-        "leaves": _packed(entry.leaves),
-        "path": entry.path,
-        "size": entry.size,
-    }
-    if entry.executable:
-        members["executable"] = True
-    if entry.inline is not None:
-        members["inline"] = _packed(entry.inline)
-    if entry.tensors is not None:
-        members["tensors"] = _table(entry.tensors)
-    return line(members)
+    # As `line` would write the members; there may be 200,000 of these, and this takes a third of the time.
+    executable = ',"executable":true' if entry.executable else ""
+    inline = "" if entry.inline is None else f',"inline":"{_packed(entry.inline)}"'
+    tensors = "" if entry.tensors is None else f',"tensors":{_canonical(_table(entry.tensors))}'
+    text = (
+        f'{{"blocks":"{_packed(entry.blocks)}"{executable}{inline},"leaves":"{_packed(entry.leaves)}",'
+        f'"path":{_quoted(entry.path)},"size":{entry.size}{tensors}}}\n'
+    )
+    return text.encode()
 
 
 def directory_line(path: str) -> bytes:
@@ -100,14 +97,16 @@ def content_id(files: Iterable[FileEntry], directories: Iterable[str]) -> str:
     """What the tree is, whatever it is called: `b3:` and 64 hexadecimal digits."""
     digest = blake3.blake3()
     for entry in files:
-        digest.update(line([entry.path, entry.size, entry.executable, entry.digest.hex()]))
+        executable = "true" if entry.executable else "false"
+        text = f'[{_quoted(entry.path)},{entry.size},{executable},"{entry.digest.hex()}"]\n'
+        digest.update(text.encode())
     for path in directories:
         digest.update(line([path]))
     return f"b3:{digest.hexdigest()}"
 
 
 def _packed(data: bytes) -> str:
-    return b64encode(data).decode("ascii")
+    return b2a_base64(data, newline=False).decode("ascii")
 
 
 def _table(table: TensorTable) -> dict[str, object]:

@@ -51,8 +51,9 @@ def check_all(files: Iterable[str], directories: Iterable[str]) -> None:
     # With the separator below every other character, paths that share a folder lie side by side. So do those that
     # would share one on a careless file system: if any two of them clash, then two neighbours do.
     everything.sort(key=lambda path: folded(path).replace("/", "\0"))
-    for first, second in pairwise(everything):
-        if first.rpartition("/")[0] != second.rpartition("/")[0] or folded(first) == folded(second):
+    described = [(path, path.rpartition("/")[0], folded(path)) for path in everything]
+    for (first, folder, name), (second, other_folder, other_name) in pairwise(described):
+        if folder != other_folder or name == other_name:
             _check_neighbours(first, second)
 
 
@@ -85,7 +86,7 @@ def _fault(path: str) -> str | None:
     forbidden = _FORBIDDEN.search(path)
     if forbidden is not None:
         return f"holds the character {forbidden[0]!a}"
-    if len(path.encode()) > PATH_BYTES_MAX:
+    if _bytes(path) > PATH_BYTES_MAX:
         return f"is longer than {PATH_BYTES_MAX} bytes"
     for component in path.split("/"):
         fault = _component_fault(component)
@@ -99,15 +100,19 @@ def _component_fault(component: str) -> str | None:
         return "is absolute, ends with a slash or has an empty component"
     if component in (".", ".."):
         return f"has the component {component!r}"
-    if len(component.encode()) > COMPONENT_BYTES_MAX:
+    if _bytes(component) > COMPONENT_BYTES_MAX:
         return f"has a component longer than {COMPONENT_BYTES_MAX} bytes"
     if component[-1] in ". ":
         return "has a component that ends with a dot or a space"
     if _DEVICE.fullmatch(component):
         return f"has the component {component!a}, a device name on Windows"
-    if _decodes_to_dots(component):
+    if "%" in component and _decodes_to_dots(component):
         return f"has the component {component!a}, which percent-decodes to a dot component"
     return None
+
+
+def _bytes(text: str) -> int:
+    return len(text) if text.isascii() else len(text.encode())
 
 
 def _decodes_to_dots(component: str) -> bool:

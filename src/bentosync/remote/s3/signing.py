@@ -55,7 +55,7 @@ class Alike(Struct, frozen=True):
     middle: str
     tail: str
     text: str
-    key: bytes
+    keyed: hmac.HMAC
     authorization: str
 
     def __repr__(self) -> str:
@@ -65,8 +65,9 @@ class Alike(Struct, frozen=True):
         """The Authorization of the request for `path`, quoted as it will be sent, with this value of what varies."""
         canonical = f"{self.head}{path}{self.middle}{value}{self.tail}"
         text = f"{self.text}{hashlib.sha256(canonical.encode()).hexdigest()}"
-        signature = hmac.digest(self.key, text.encode(), "sha256").hex()
-        return f"{self.authorization}Signature={signature}"
+        signature = self.keyed.copy()
+        signature.update(text.encode())
+        return f"{self.authorization}Signature={signature.hexdigest()}"
 
 
 class Signer:
@@ -150,7 +151,7 @@ class Signer:
             middle=f"\n\n{before}{varying}:",
             tail=f"\n{after}\n{names}\n{payload}",
             text=f"AWS4-HMAC-SHA256\n{moment}\n{scope}\n",
-            key=self._key(credentials.secret_key, moment[:8], region),
+            keyed=hmac.new(self._key(credentials.secret_key, moment[:8], region), digestmod="sha256"),
             authorization=f"AWS4-HMAC-SHA256 Credential={credentials.access_key}/{scope}, SignedHeaders={names}, ",
         )
 

@@ -11,7 +11,6 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from bentosync.errors import IntegrityError
-from bentosync.exchange.folder_writer import write_all
 from bentosync.formats import model_yaml
 from bentosync.formats.archive.extractor import Extractor
 from bentosync.formats.archive.member import Bytes, Member
@@ -19,6 +18,7 @@ from bentosync.formats.digester import FileDigester
 from bentosync.formats.model_yaml import ModelInfo
 from bentosync.manifest.values import BLOCK_BYTES, FileEntry, Manifest
 from bentosync.store import proof, tree
+from bentosync.writing import append
 
 Progress = Callable[[str, int, int], None]
 """Called with a path, its bytes so far and its size."""
@@ -92,7 +92,7 @@ class Arrival:
             done = 0
             for piece in pieces:
                 digester.update(piece)
-                write_all(fd, piece)
+                append(fd, piece)
                 done += len(piece)
                 self._progress(member.path, done, member.size)
             if not member.size:

@@ -13,6 +13,7 @@ from bentosync.formats.archive.extractor import Extractor
 from bentosync.formats.archive.member import Bytes, Member
 from bentosync.manifest.rules import ENTRIES_MAX
 from bentosync.store.disk import Disk
+from bentosync.writing import append
 
 
 class FolderWriter:
@@ -52,7 +53,7 @@ class FolderWriter:
         fd = self._extractor.file(member.path, member.executable)
         try:
             for piece in pieces:
-                write_all(fd, piece)
+                append(fd, piece)
         finally:
             os.close(fd)
 
@@ -71,13 +72,6 @@ class FolderWriter:
         except FileExistsError as error:
             raise _exists(self._target) from error
         self._disk.sync_directory(self._target.parent)
-
-
-def write_all(fd: int, data: Bytes) -> None:
-    """Append all of `data` to a file."""
-    view = memoryview(data)
-    while view:
-        view = view[os.write(fd, view) :]
 
 
 def _exists(target: Path) -> Conflict:

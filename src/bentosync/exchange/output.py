@@ -18,6 +18,7 @@ from types import TracebackType
 from bentosync.errors import InvalidArgument
 from bentosync.formats.archive.member import Bytes
 from bentosync.store.disk import Disk
+from bentosync.writing import WRITE_BYTES, append
 
 _DEAD_SECONDS = 24 * 3600.0
 """Whoever writes an export touches it all the time."""
@@ -60,17 +61,11 @@ class Output:
 
     def write(self, parts: Sequence[Bytes]) -> None:
         """Append; at most 1024 parts."""
-        wanted = sum(map(len, parts))
-        written = os.writev(self._fd, parts)
-        self.position += written
-        if written < wanted:
-            self._write_rest(b"".join(parts)[written:])
-
-    def _write_rest(self, data: bytes) -> None:
-        while data:
-            written = os.write(self._fd, data)
-            self.position += written
-            data = data[written:]
+        if sum(map(len, parts)) <= WRITE_BYTES:
+            parts = [b"".join(parts)]
+        for part in parts:
+            append(self._fd, part)
+            self.position += len(part)
 
     def patch(self, offset: int, data: bytes) -> None:
         """Overwrite what was written at `offset`."""

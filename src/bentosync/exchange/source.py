@@ -21,11 +21,11 @@ from bentosync.exchange.external.folder import ExternalFolderReader
 from bentosync.exchange.external.location import Location
 from bentosync.exchange.external.stream import Stream
 from bentosync.exchange.folder_reader import FolderReader
-from bentosync.exchange.folder_writer import write_all
 from bentosync.exchange.place import known
 from bentosync.formats.archive import kinds
 from bentosync.formats.archive.member import PIECE_BYTES, Limits, Reader
 from bentosync.formats.archive.opening import open_reader, open_stream
+from bentosync.writing import append
 
 # O_NONBLOCK: opening a named pipe must not wait for its writer.
 _OPEN = os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC
@@ -124,7 +124,7 @@ def _fetch(stream: Stream, fd: int, folder: Path, at: Location, size: int) -> No
         raise NoSpace(f"{at.shown} has {size} bytes, and {free} are free on the disk of the store")
     with stream:
         while data := stream.read(PIECE_BYTES):
-            write_all(fd, data)
+            append(fd, data)
 
 
 def _checked(

@@ -34,6 +34,7 @@ from bentosync.loader.cache import Cache, State
 from bentosync.loader.inline import Inline
 from bentosync.manifest.digests import differing_blocks
 from bentosync.store.partial import Partial, PartialFile
+from bentosync.writing import write_at
 
 BACKLOG_BYTES_MAX = 256 << 20
 """What may wait for the disk. A slower disk than network is behind for good, a hiccup of a quarter second is not."""
@@ -207,7 +208,7 @@ class Tee:
         fd = self._descriptor(file)
         offset = offer.offset
         for piece in offer.pieces:
-            _write_at(fd, offset, piece)
+            write_at(fd, piece, offset)
             if offer.shared and not _still(file, offset, piece):
                 self.cache.skipped_bytes += len(piece)
             else:
@@ -279,12 +280,6 @@ class Tee:
 def _soon(loop: asyncio.AbstractEventLoop, task: asyncio.Task[Any]) -> None:
     with contextlib.suppress(RuntimeError):  # the loop is closed: it is over
         loop.call_soon_threadsafe(task.cancel)
-
-
-def _write_at(fd: int, offset: int, data: memoryview) -> None:
-    done = 0
-    while done < len(data):
-        done += os.pwrite(fd, data[done:], offset + done)
 
 
 def _still(file: PartialFile, offset: int, data: memoryview) -> bool:

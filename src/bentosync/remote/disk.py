@@ -21,8 +21,8 @@ from pathlib import Path
 
 from bentosync.durable import synced
 from bentosync.errors import Busy, Conflict, LocalIOError, NoSpace, NotFound, UnsafeInput
+from bentosync.writing import write_at
 
-_WRITE_SLICE_BYTES = 8 << 20
 _LOCK_SECONDS_MAX = 30.0
 _LOCK_POLL_SECONDS = 0.01
 _PUBLISH_TRIES = 10
@@ -77,12 +77,8 @@ def write_all(descriptor: int, buffers: Sequence[memoryview], offset: int) -> in
     start = offset
     for buffer in buffers:
         view = memoryview(buffer).cast("B")
-        for begin in range(0, len(view), _WRITE_SLICE_BYTES):
-            rest = view[begin : begin + _WRITE_SLICE_BYTES]
-            while rest:
-                count = os.pwrite(descriptor, rest, offset)
-                offset += count
-                rest = rest[count:]
+        write_at(descriptor, view, offset)
+        offset += len(view)
     return offset - start
 
 

@@ -22,8 +22,8 @@ from bentosync.manifest.digests import block_digest
 from bentosync.manifest.values import BLOCK_BYTES, FileEntry
 from bentosync.store import tree
 from bentosync.store.locks import try_lock
+from bentosync.writing import WRITE_BYTES
 
-_COPY_BYTES = 8 << 20
 _FRESH = ".bentosync-"
 _MAKING = re.compile(rf"{re.escape(_FRESH)}[0-9a-f]{{16}}")
 
@@ -77,7 +77,7 @@ def _place(source: Path, path: Path, entry: FileEntry) -> bool:
             try_lock(copy.fileno())
             shared = tree.reflink(origin.fileno(), copy.fileno())
             if not shared:
-                shutil.copyfileobj(origin, copy, _COPY_BYTES)
+                shutil.copyfileobj(origin, copy, WRITE_BYTES)
             if entry.executable:
                 mode = fresh.stat().st_mode
                 # Whoever may read it may run it.

@@ -20,8 +20,8 @@ from msgspec import Struct
 
 from bentosync.errors import InvalidModel
 from bentosync.store.tree import ENTRIES_MAX, kind, reflink
+from bentosync.writing import WRITE_BYTES
 
-_COPY_BYTES = 8 << 20
 _PATH_BYTES_MAX = 4096
 _logger = logging.getLogger("bentosync")
 
@@ -142,7 +142,7 @@ class _Settling:
         with os.fdopen(os.open(source, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC), "rb") as origin:
             with fresh.open("xb") as copy:
                 if not reflink(origin.fileno(), copy.fileno()):
-                    shutil.copyfileobj(origin, copy, _COPY_BYTES)
+                    shutil.copyfileobj(origin, copy, WRITE_BYTES)
             self._modes.apply(fresh, os.fstat(origin.fileno()).st_mode)
         os.replace(fresh, path)
 

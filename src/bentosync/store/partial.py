@@ -21,8 +21,10 @@ from msgspec import Struct
 from bentosync.errors import Conflict, IntegrityError
 from bentosync.manifest.digests import block_digest, leaf_digest
 from bentosync.manifest.values import BLOCK_BYTES, LEAF_BYTES, FileEntry, Manifest
+from bentosync.store.drain import Drain
 from bentosync.store.memory import is_in_memory
 from bentosync.store.tree import reflink
+from bentosync.writing import write_at
 
 _MAGIC = b"bsbmap1\n"
 _LEAF_BLOCKS = LEAF_BYTES // BLOCK_BYTES
@@ -66,17 +68,13 @@ class PartialFile:
         """Store all of a small file, proven; `Partial.note_whole` then says so. For any thread."""
         fd = os.open(f"{self.partial.tree}/{self.entry.path}", os.O_WRONLY | os.O_CREAT | _FLAGS, 0o666)
         try:
-            written = 0
-            while written < len(data):
-                written += os.pwrite(fd, data[written:], written)
+            write_at(fd, data, 0)
         finally:
             os.close(fd)
 
     def write(self, fd: int, offset: int, data: memoryview) -> None:
         """Store proven bytes that start at a block edge and end at one (or at the end of the file)."""
-        written = 0
-        while written < len(data):
-            written += os.pwrite(fd, data[written:], offset + written)
+        write_at(fd, data, offset)
         self.note(offset, len(data))
 
     def vouch(self, offset: int, size: int) -> None:
@@ -85,6 +83,10 @@ class PartialFile:
 
     def note(self, offset: int, size: int) -> None:
         """Claim blocks that somebody else proved and wrote; edges as for `write`."""
+        end = offset + size
+        if end % LEAF_BYTES == 0 or end == self.entry.size > LEAF_BYTES:  # the last block of a leaf mostly comes last
+            leaf = (end - 1) // LEAF_BYTES * LEAF_BYTES
+            self.partial.drain(self.path, leaf, end - leaf)
         self.partial.mark(self.first_bit + offset // BLOCK_BYTES, -(-size // BLOCK_BYTES))
 
     def has(self, block: int) -> bool:
@@ -221,6 +223,7 @@ class Partial:
         self._doubted = bytearray(len(self._bits))
         self._bitmap_fd = -1
         self._tree_fd = -1
+        self._drain: Drain | None = None
 
     def _lay_out(self) -> Iterator[PartialFile]:
         bit = 0
@@ -251,6 +254,8 @@ class Partial:
         self._reclaim()
         self.tree.mkdir(parents=True, exist_ok=True)
         self._tree_fd = os.open(self.tree, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        if not is_in_memory(self._tree_fd):
+            self._drain = Drain()
         (self.root / "manifest.jsonl").write_bytes(document)
         self._remove_strangers()
         for folder in {file.entry.path.rpartition("/")[0] for file in self.files}:
@@ -321,6 +326,11 @@ class Partial:
         low, high = first >> 3, (first + count - 1) >> 3
         os.pwrite(self._bitmap_fd, self._bits[low : high + 1], len(_MAGIC) + low)
 
+    def drain(self, path: Path, offset: int, size: int) -> None:
+        """Let bytes of a file set out for the disk, if that is not memory."""
+        if self._drain is not None:
+            self._drain.start(path, offset, size)
+
     def note_whole(self, files: Sequence[PartialFile]) -> None:
         """Claim files that were written whole, in memory and by one write on disk."""
         for file in files:
@@ -361,6 +371,8 @@ class Partial:
             IntegrityError: A block is still missing (a defect of the caller, checked because publishing trusts it).
             Conflict: Another process published or removed the tree, and what lies there now is a third one's.
         """
+        if self._drain is not None:
+            self._drain.close()
         for file in self.files:
             for span in file.missing(BLOCK_BYTES):
                 raise IntegrityError(f"{file.entry.path}: bytes {span.start}..{span.start + span.length} never arrived")
@@ -408,6 +420,8 @@ class Partial:
 
     def close(self) -> None:
         """Let go of bitmap and tree. Idempotent."""
+        if self._drain is not None:
+            self._drain.close()
         for fd in (self._bitmap_fd, self._tree_fd):
             if fd >= 0:
                 os.close(fd)

@@ -53,13 +53,25 @@ def test_a_read_for_one_place_lands_there_and_leaves_the_slot_alone(path: Path) 
     [(Copy(10, 0, 256, 990),), (Copy(0, 0, 0, 990),), (Copy(0, 0, 0, 400), Copy(500, 0, 512, 500))],
     ids=["header before", "rest behind", "two places"],
 )
-def test_a_read_with_more_in_it_takes_the_slot(path: Path, copies: tuple[Copy, ...]) -> None:
-    block, slot = bring(path, Read(0, 0, 1000, copies))
-    assert slot[:1000] == DATA[:1000]
-    expected = bytearray(2 * MIB)
+@pytest.mark.parametrize("proven", [False, True])
+def test_a_read_for_several_places_is_scattered_over_them_unless_it_is_to_be_proven(
+    path: Path, copies: tuple[Copy, ...], proven: bool
+) -> None:
+    size = MIB if proven else 1000
+    block, slot = bring(path, Read(0, 0, size, copies), {0: Proof(entry(DATA, "w"), "full")} if proven else None)
+    rest, expected = bytearray(DATA[:size]), bytearray(2 * MIB)
     for copy in copies:
         expected[copy.block_offset : copy.block_offset + copy.size] = DATA[copy.slot_offset :][: copy.size]
+        rest[copy.slot_offset : copy.slot_offset + copy.size] = bytes(copy.size)
     assert block == expected
+    assert slot[:size] == (DATA[:size] if proven else rest)
+
+
+def test_a_read_for_more_places_than_the_kernel_takes_at_once_takes_the_slot(path: Path) -> None:
+    copies = tuple(Copy(2 * index, 0, 16 * index, 1) for index in range(600))
+    block, slot = bring(path, Read(0, 0, 1200, copies))
+    assert slot[:1200] == DATA[:1200]
+    assert block[: 16 * 600 : 16] == DATA[:1200:2]
 
 
 def test_what_lands_in_its_block_is_proven_there(path: Path) -> None:

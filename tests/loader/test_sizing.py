@@ -28,3 +28,17 @@ def test_two_loads_to_a_device_fit_into_the_processs_pinned_memory() -> None:
 def test_what_is_proven_on_the_cpu_is_read_in_pieces_that_stay_in_its_cache() -> None:
     assert sizing(to_device=False, direct=False, strength="full", cpus=2).slot_bytes == 1 << 20
     assert sizing(to_device=False, direct=False, strength=None, cpus=2).slot_bytes > 1 << 20
+
+
+def test_on_the_cpu_readers_are_never_short_of_a_block_and_large_tensors_have_room_for_two() -> None:
+    for cpus in (1, 2, 16, 192):
+        sizes = sizing(to_device=False, direct=False, strength=None, cpus=cpus)
+        assert sizes.ahead_bytes > sizes.readers * sizes.block_bytes
+        assert sizes.ahead_of([sizes.block_bytes]) == sizes.ahead_bytes
+    assert sizing(to_device=False, direct=False, strength=None, cpus=2).ahead_of([1, 70 << 20]) == 140 << 20
+    assert sizing(to_device=False, direct=False, strength=None, cpus=2).ahead_of([10 << 30]) == 256 << 20
+
+
+def test_what_a_disk_has_under_way_fits_twice_into_the_room_ahead() -> None:
+    sizes = sizing(to_device=False, direct=True, strength=None, cpus=2)
+    assert sizes.ahead_bytes == 2 * sizes.readers * sizes.slot_bytes

@@ -39,6 +39,24 @@ def test_reads_fill_memory_from_any_offset(tmp_path: Path) -> None:
         assert file.choose_route() == "page-cache"
 
 
+def test_a_read_is_scattered_over_memories_in_order(tmp_path: Path) -> None:
+    path = tmp_path / "w"
+    path.write_bytes(payload("w", 10_000))
+    memories = [memoryview(bytearray(size)) for size in (1, 4096, 3, 2000)]
+    with WeightFile(path) as file:
+        file.scatter_into(memories, 123)
+    assert b"".join(memories) == payload("w", 10_000)[123 : 123 + 6100]
+
+
+def test_a_scattered_read_of_a_file_that_became_shorter_names_the_byte_that_is_missing(tmp_path: Path) -> None:
+    path = tmp_path / "w.safetensors"
+    path.write_bytes(payload("w", 10_000))
+    with WeightFile(path) as file:
+        os.truncate(path, 5000)
+        with pytest.raises(IntegrityError, match=r"w\.safetensors was truncated .* offset 5000"):
+            file.scatter_into([memoryview(bytearray(4000)), memoryview(bytearray(4000))], 100)
+
+
 def test_a_cold_large_file_is_read_past_the_page_cache_to_its_odd_end(large: Path) -> None:
     evict(large)
     with WeightFile(large) as file:

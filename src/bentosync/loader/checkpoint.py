@@ -8,12 +8,13 @@ and nothing twice. Files the index does not name (`consolidated.safetensors`, ad
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from types import TracebackType
 
-from bentosync.errors import InvalidArgument, NotFound, UnsafeInput
+from bentosync.errors import InvalidArgument, LocalIOError, NotFound, UnsafeInput
 from bentosync.formats.safetensors import INDEX_BYTES_MAX, LENGTH_BYTES, Header, header_bytes, parse_header, parse_index
 from bentosync.loader.source import WeightFile
 
@@ -64,17 +65,25 @@ def find(path: Path) -> tuple[tuple[Path, ...], Mapping[str, str] | None]:
         if path.suffix != ".safetensors":
             raise InvalidArgument(f"{path} is not a safetensors file", hint="pass a .safetensors file or a directory")
         return (path,), None
-    if (path / SINGLE).exists():
+    names = sorted(_names(path))
+    if SINGLE in names:
         return (path / SINGLE,), None
-    indexes = sorted(path.glob("*.safetensors.index.json"))
-    index = path / INDEX if path / INDEX in indexes else indexes[0] if len(indexes) == 1 else None
+    indexes = [name for name in names if name.endswith(".safetensors.index.json")]
+    index = INDEX if INDEX in indexes else indexes[0] if len(indexes) == 1 else None
     if index is not None:
-        weight_map = _read_index(index)
+        weight_map = _read_index(path / index)
         return tuple(path / name for name in sorted(set(weight_map.values()))), weight_map
-    found = tuple(sorted(path.glob("*.safetensors")))
+    found = tuple(path / name for name in names if name.endswith(".safetensors"))
     if not found:
         raise NotFound(f"no safetensors file in {path}", hint="only safetensors models can be loaded to a device")
     return found, None
+
+
+def _names(folder: Path) -> list[str]:
+    try:
+        return os.listdir(folder)
+    except OSError as error:
+        raise LocalIOError(f"cannot list {folder}: {error.strerror}") from error
 
 
 def check_shards(names: Sequence[str], headers: Sequence[Header], weight_map: Mapping[str, str] | None) -> None:

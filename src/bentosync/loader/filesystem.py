@@ -25,6 +25,8 @@ _NETWORK = frozenset(
     }
 )
 
+_LIBC = ctypes.CDLL(None)
+
 _STATFS_BYTES = 512
 """More than any Linux `struct statfs`; only its first word is read."""
 
@@ -39,6 +41,6 @@ def filesystem_magic(fd: int) -> int | None:
     if sys.platform != "linux":
         return None
     answer = (ctypes.c_long * (_STATFS_BYTES // ctypes.sizeof(ctypes.c_long)))()
-    if ctypes.CDLL(None, use_errno=True).fstatfs(fd, ctypes.byref(answer)):
+    if _LIBC.fstatfs(fd, ctypes.byref(answer)):
         return None
     return answer[0] & 0xFFFFFFFF

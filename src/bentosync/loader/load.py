@@ -47,7 +47,7 @@ def load_to_device(
     """Load a model's tensors.
 
     Tensors have the shape and type of the file; on a staged load (CUDA, or `staging="force"`) they are contiguous,
-    16-aligned views of blocks of 256 MiB or more (on the CPU 64 MiB), each of which lives as long as one of its
+    16-aligned views of blocks of 256 MiB or more (on the CPU 8 MiB), each of which lives as long as one of its
     tensors. On the CPU they are else views of private mappings: writing to one changes neither the file nor another
     load, and truncating the file in place while they are in use kills the process (SIGBUS), as it does under
     safetensors itself. CUDA tensors belong to the stream that is current now; on another one use them as you would any
@@ -105,7 +105,7 @@ def iter_tensors(
     """`(name, tensor)` pairs in the order in which they become ready; arguments and errors as `load_to_device`.
 
     A caller that drops tensors as they come holds at most about 1 GiB of blocks at a time, whatever the model's size;
-    on the CPU 256 MiB, in memory that is used again.
+    on the CPU 8 MiB for each CPU and 8 more, or two of its largest tensors, in memory that is used again.
     """
     return stream_of(ref, Options.of(locals()))
 

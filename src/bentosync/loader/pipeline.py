@@ -85,7 +85,7 @@ class Pipeline:
         *,
         readers: int,
         ahead_bytes: int,
-        on_done: Callable[[int], None],
+        on_done: Callable[[int], None] | None = None,
     ) -> None:
         self._plan = plan
         self._bring = bring
@@ -94,7 +94,11 @@ class Pipeline:
         self._on_done = on_done
         self._ahead_bytes = ahead_bytes
 
-        self._changed = threading.Condition()  # guards everything below
+        # One lock guards everything below. Nobody is woken for nothing: that would cost more than the look itself.
+        lock = threading.Lock()
+        self._arrived = threading.Condition(lock)  # as many reads are done as the caller waits for
+        self._roomy = threading.Condition(lock)  # a block is there, or there may be room for one
+        self._awaited = 0
         self._next = 0
         self._copied: list[Event | None] = [None] * len(plan.reads)
         self._done = 0  # reads done without a gap
@@ -125,7 +129,7 @@ class Pipeline:
     def __iter__(self) -> Iterator[tuple[Placement, Block | None]]:
         """Each placement with the block it lies in (None: it has no bytes), in plan order, when its bytes are there.
 
-        `on_done` is called from the iterating thread with the number of reads done so far.
+        `on_done`, if there is one, is called from the iterating thread with the number of reads done so far.
         """
         for thread in self._threads:
             thread.start()
@@ -159,9 +163,10 @@ class Pipeline:
     def _await(self, ready: int, needed: int) -> int:
         """Wait until the first `needed` reads are done, order the caller behind their copies; how many are done."""
         while ready < needed:
-            with self._changed:
-                while self._failure is None and self._done <= ready:
-                    self._changed.wait()
+            with self._arrived:
+                self._awaited = needed if self._on_done is None else ready + 1
+                while self._failure is None and self._done < self._awaited:
+                    self._arrived.wait()
                 if self._failure is not None:
                     raise self._failure
                 done = self._done
@@ -169,19 +174,20 @@ class Pipeline:
                 if event is not None:
                     self._backend.wait_for(event)
             ready = done
-            self._on_done(ready)
+            if self._on_done is not None:
+                self._on_done(ready)
         return ready
 
     def _release_before(self, block: int) -> None:
         """The caller has every tensor of the blocks before `block`: they live as long as those tensors do."""
         if block <= self._released:
             return
-        with self._changed:
+        with self._roomy:
             for index in range(self._released, block):
                 self._blocks[index] = None
                 self._held_bytes -= self._plan.blocks[index]
             self._released = block
-            self._changed.notify_all()
+            self._roomy.notify_all()
 
     # --- the readers' threads
 
@@ -212,7 +218,7 @@ class Pipeline:
                 self._ring.give(slot)  # copies that still read from it are waited for when the pipeline closes
 
     def _take_read(self) -> int | None:
-        with self._changed:
+        with self._arrived:
             if self._stopped or self._next == len(self._plan.reads):
                 return None
             self._next += 1
@@ -221,7 +227,7 @@ class Pipeline:
     def _block(self, number: int, read: int) -> Block:
         """Block `number`, allocated if nobody has. The earliest read never waits for room, so somebody moves."""
         size = self._plan.blocks[number]
-        with self._changed:
+        with self._roomy:
             while True:
                 if self._stopped:
                     raise Stopped
@@ -231,15 +237,15 @@ class Pipeline:
                 fits = read == self._done or self._held_bytes + size <= self._ahead_bytes
                 if fits and number not in self._allocating:
                     break
-                self._changed.wait()
+                self._roomy.wait()
             self._held_bytes += size
             self._allocating.add(number)
         block = self._allocate(size)  # may take the driver milliseconds: the others go on meanwhile
-        with self._changed:
+        with self._roomy:
             if self._stopped:
                 raise Stopped
             self._blocks[number] = block
-            self._changed.notify_all()
+            self._roomy.notify_all()
             return block
 
     def _allocate(self, size: int) -> Block:
@@ -250,16 +256,21 @@ class Pipeline:
             raise OutOfMemory(f"{error.message}; this load needs {need} bytes in all", hint=error.hint) from None
 
     def _mark_done(self, index: int, copied: Event) -> None:
-        with self._changed:
+        with self._arrived:
             self._copied[index] = copied
+            if index != self._done:
+                return
             while self._done < len(self._copied) and self._copied[self._done] is not None:
                 self._done += 1
-            self._changed.notify_all()
+            self._roomy.notify_all()  # who has the earliest read now needs no room
+            if self._done >= self._awaited:
+                self._arrived.notify_all()
 
     def _stop(self, failure: BaseException | None) -> None:
-        with self._changed:
+        with self._arrived:
             self._stopped = True
             if self._failure is None:
                 self._failure = failure
-            self._changed.notify_all()
+            self._arrived.notify_all()
+            self._roomy.notify_all()
         self._ring.stop()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from bentosync.loader.proof import Strength, unit_bytes
@@ -15,8 +16,8 @@ _DEVICE_SLOTS = 16
 _HOST_SLOT_BYTES = 1 << 20
 """On the CPU what is read and then proven by one core should still be in that core's cache."""
 
-_LANDING_BYTES = 8 << 20
-"""What is not proven lands in its block at once: larger reads, fewer of them."""
+_LANDING_BYTES = 2 << 20
+"""What is not proven lands in its block at once. In larger reads the kernel is no faster, and tensors come later."""
 
 _DIRECT_SLOT_BYTES = 8 << 20
 """Disks want large reads: nothing is gained above this with several in flight."""
@@ -27,10 +28,11 @@ _DIRECT_READERS = 8
 _DEVICE_BLOCK_BYTES = 256 << 20
 """Few calls to the driver: each takes up to milliseconds."""
 
-_HOST_BLOCK_BYTES = 64 << 20
-"""On the CPU a block is one system call; small ones are free, and used again, sooner."""
+_HOST_BLOCK_BYTES = 8 << 20
+"""On the CPU a block is one system call; small ones are free, and used again, while they are still in its cache."""
 
 _AHEAD_BLOCKS = 4
+_HOST_AHEAD_BYTES_MAX = 256 << 20
 
 BLOCK_PER_TENSOR = 1
 """As `block_bytes`: a block is full with its first tensor, which then has memory of its own."""
@@ -51,6 +53,13 @@ class Sizing:
     unit_bytes: int
     block_bytes: int = _DEVICE_BLOCK_BYTES
     ahead_bytes: int = _AHEAD_BLOCKS * _DEVICE_BLOCK_BYTES
+
+    def ahead_of(self, blocks: Sequence[int]) -> int:
+        """`ahead_bytes`, or room for two of the `blocks` (bytes each): tensors may be larger than a block should be.
+
+        Else the readers of one large tensor would wait for each other at its end.
+        """
+        return max(self.ahead_bytes, min(2 * max(blocks, default=0), _HOST_AHEAD_BYTES_MAX))
 
 
 def sizing(*, to_device: bool, direct: bool, strength: Strength | None, cpus: int) -> Sizing:
@@ -73,5 +82,14 @@ def sizing(*, to_device: bool, direct: bool, strength: Strength | None, cpus: in
         slot_bytes=max(slot_bytes, unit),
         unit_bytes=unit,
         block_bytes=block_bytes,
-        ahead_bytes=_AHEAD_BLOCKS * block_bytes,
+        ahead_bytes=_AHEAD_BLOCKS * block_bytes if to_device else _host_ahead_bytes(readers, host_bytes, direct=direct),
     )
+
+
+def _host_ahead_bytes(readers: int, read_bytes: int, *, direct: bool) -> int:
+    """No more than keeps every reader busy.
+
+    Making pages costs four times what reading into them does, so a caller who drops tensors as they come is served
+    best by a few blocks that are used again and again. Disks answer out of order: there twice what is under way.
+    """
+    return 2 * readers * read_bytes if direct else (readers + 1) * _HOST_BLOCK_BYTES

@@ -14,6 +14,8 @@ from __future__ import annotations
 import errno
 import os
 import stat
+from collections import deque
+from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Literal
@@ -26,6 +28,9 @@ Route = Literal["page-cache", "direct"]
 
 SECTOR_BYTES = 4096
 """Offsets, sizes and addresses of direct reads are multiples of it: the largest sector any disk asks for."""
+
+PIECES_MAX = 1024
+"""Of memory that one read fills: IOV_MAX of Linux."""
 
 _DIRECT_BYTES_MIN = 64 << 20
 """Below this a direct read saves nothing that is worth leaving the file cold for the next process."""
@@ -92,18 +97,38 @@ class WeightFile:
             fd, room = self._direct, -(-size // SECTOR_BYTES) * SECTOR_BYTES
         done = 0
         while done < size:
-            try:
-                got = os.preadv(fd, [memory[done:room]], offset + done)
-            except OSError as error:
-                raise _local(self.path, error) from error
-            if got == 0:
-                raise IntegrityError(
-                    f"{self.path} was truncated while it was read: no byte at offset {offset + done} of {self.size}",
-                    hint="load again once nothing writes to it",
-                )
-            done += got
+            done += self._read(fd, [memory[done:room]], offset + done)
             if done < size and done % SECTOR_BYTES:
                 fd = self._fd  # a direct read that stopped inside a sector cannot go on from there
+
+    def scatter_into(self, memories: Sequence[memoryview], offset: int) -> None:
+        """Fill at most `PIECES_MAX` memories, one after the other, from `offset` on, through the page cache.
+
+        Raises:
+            IntegrityError: The file has become shorter.
+            LocalIOError: The disk refuses.
+        """
+        left = deque(memories)
+        while left:
+            got = self._read(self._fd, tuple(left), offset)
+            offset += got
+            while left and got >= len(left[0]):
+                got -= len(left.popleft())
+            if got:
+                left[0] = left[0][got:]
+
+    def _read(self, fd: int, memories: Sequence[memoryview], offset: int) -> int:
+        """One system call; how many bytes it read, at least one."""
+        try:
+            got = os.preadv(fd, memories, offset)
+        except OSError as error:
+            raise _local(self.path, error) from error
+        if got == 0:
+            raise IntegrityError(
+                f"{self.path} was truncated while it was read: no byte at offset {offset} of {self.size}",
+                hint="load again once nothing writes to it",
+            )
+        return got
 
     def check_unchanged(self) -> None:
         """Raise IntegrityError unless size and mtime are what they were at opening (ctime may move: unlink, rename)."""

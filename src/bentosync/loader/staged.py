@@ -40,7 +40,7 @@ def staged_tensors(
         backend,
         ring,
         readers=sizes.readers,
-        ahead_bytes=sizes.ahead_bytes,
+        ahead_bytes=sizes.ahead_of(plan.blocks),
         on_done=_progress(opening, plan),
     )
     opened = time.perf_counter()
@@ -71,8 +71,8 @@ def _choose_routes(files: Sequence[WeightFile]) -> Route:
     return "mixed" if len(routes) > 1 else next(iter(routes), "page-cache")
 
 
-def _progress(opening: Opening, plan: ReadPlan) -> Callable[[int], None]:
+def _progress(opening: Opening, plan: ReadPlan) -> Callable[[int], None] | None:
     on_event = opening.options.on_event
     if on_event is None:
-        return lambda done: None
+        return None
     return progress(on_event, opening.label, plan, [file.path.name for file in opening.checkpoint.files])

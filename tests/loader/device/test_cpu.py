@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from bentosync.errors import OutOfMemory
-from bentosync.loader.device import view
+from bentosync.loader.device import populate, view
 from bentosync.loader.device.cpu import Cpu
 
 MIB = 1 << 20
@@ -40,11 +40,33 @@ def test_memory_is_used_again_once_every_tensor_in_it_is_gone_and_not_before() -
     assert cpu.peak_bytes() == 16 * MIB
 
 
-def test_memory_of_another_size_is_let_go_instead_of_used() -> None:
+@pytest.mark.parametrize(("size", "mib_in_all", "fresh"), [(8, 32, False), (20, 32, False), (40, 40, True)])
+def test_memory_of_another_size_is_cut_or_grown_and_keeps_its_pages(size: int, mib_in_all: int, fresh: bool) -> None:
     cpu = Cpu()
-    cpu.allocate(32 * MIB)
-    assert cpu.allocate(8 * MIB).tensor.untyped_storage().nbytes() == 8 * MIB
-    assert cpu.peak_bytes() == 40 * MIB
+    cpu.allocate(32 * MIB).tensor.fill_(7)
+    block = cpu.allocate(size * MIB)
+    assert bytes(block.memory[: 8 * MIB]) == b"\7" * (8 * MIB)  # nobody else had it meanwhile
+    assert bytes(block.memory[32 * MIB :]) == bytes(max(0, size - 32) * MIB)
+    assert (block.fresh, cpu.peak_bytes()) == (fresh, mib_in_all * MIB)
+
+
+def test_of_the_memory_that_fits_the_one_used_last_is_used_next() -> None:
+    cpu = Cpu()
+    first, second = cpu.allocate(8 * MIB), cpu.allocate(8 * MIB)
+    where = address(second)
+    del first
+    del second
+    assert address(cpu.allocate(8 * MIB)) == where
+
+
+def test_pages_are_made_at_once_where_they_are_asked_for() -> None:
+    block = Cpu().allocate(64 * MIB)
+    before = anonymous_bytes()
+    populate(address(block) + 5, 32 * MIB)
+    assert block.fresh
+    if anonymous_bytes() == before:
+        pytest.skip("this kernel has no MADV_POPULATE_WRITE")
+    assert 32 * MIB <= anonymous_bytes() - before < 40 * MIB
 
 
 def anonymous_bytes() -> int:

@@ -17,4 +17,5 @@ from bentosync.loader.device.dtypes import parse_dtype as parse_dtype
 from bentosync.loader.device.framework import Tensor as Tensor
 from bentosync.loader.device.host import anonymous as anonymous
 from bentosync.loader.device.host import pageable as pageable
+from bentosync.loader.device.host import populate as populate
 from bentosync.loader.device.mapping import mapped as mapped

@@ -17,13 +17,15 @@ class Block:
     Attributes:
         tensor: All of it (uint8).
         memory: The same bytes for readers, if the CPU can write them.
+        fresh: Whether its pages have still to be made.
     """
 
-    __slots__ = ("_bases", "memory", "tensor")
+    __slots__ = ("_bases", "fresh", "memory", "tensor")
 
-    def __init__(self, tensor: Tensor, memory: memoryview | None = None) -> None:
+    def __init__(self, tensor: Tensor, memory: memoryview | None = None, *, fresh: bool = False) -> None:
         self.tensor = tensor
         self.memory = memory
+        self.fresh = fresh
         self._bases: dict[str, tuple[Tensor, int, int]] = {}
 
     def typed(self, dtype: str) -> tuple[Tensor, int, int]:

@@ -1,7 +1,7 @@
 """The CPU as a device: blocks in ordinary memory, which readers may fill without a detour.
 
 Blocks of a few MiB and more come from the kernel and go back to it with their last tensor. While the load goes on a few
-of them are used again instead: a caller who drops tensors as they come pays for fresh pages once.
+of them are used again instead, whatever their size: a caller who drops tensors as they come pays for fresh pages once.
 """
 
 from __future__ import annotations
@@ -101,14 +101,12 @@ class Cpu:
         return Block(tensor, tensor.numpy().data)
 
     def _large(self, size: int) -> Block:
-        memory = self._returned.take(size)
-        if memory is None:
-            memory = anonymous(size)
-            self._allocated += size
+        memory, warm_bytes = self._returned.take(size) or (anonymous(size), 0)
+        self._allocated += max(0, size - warm_bytes)
         # torch keeps the array alive as long as a tensor lies in it, and the array the mapping: its end is theirs.
         array = np.frombuffer(memory, np.uint8)
         self._returned.watch(array, memory)
-        return Block(torch.from_numpy(array)[:size], array.data[:size])
+        return Block(torch.from_numpy(array)[:size], array.data[:size], fresh=warm_bytes < size)
 
 
 class _Returned:
@@ -130,13 +128,21 @@ class _Returned:
 
         self._watched[id(memory)] = weakref.ref(array, gone)
 
-    def take(self, size: int) -> mmap.mmap | None:
-        """One that is large enough and not much too large; others are let go."""
-        with suppress(IndexError):
-            while True:
-                memory = self._idle.popleft()
-                if size <= len(memory) <= 2 * size:
-                    return memory
+    def take(self, size: int) -> tuple[mmap.mmap, int] | None:
+        """One of at least `size` bytes, and how many of them had pages before; None if there is none."""
+        while idle := tuple(reversed(tuple(self._idle))):  # what was used last is still in the cache
+            fitting = [memory for memory in idle if size <= len(memory) <= 2 * size]
+            memory = min(fitting, key=len) if fitting else max(idle, key=len)
+            try:
+                self._idle.remove(memory)
+            except ValueError:
+                continue  # another reader was faster
+            had_bytes = len(memory)
+            if fitting:
+                return memory, had_bytes
+            with suppress(BufferError, OSError, SystemError):  # still being given back, no room, no such call
+                memory.resize(size)  # its pages move along
+                return memory, had_bytes
         return None
 
     def close(self) -> None:

@@ -6,12 +6,22 @@ and first use took up to four times as long as with small ones.
 
 from __future__ import annotations
 
+import ctypes
 import mmap
+import sys
 
 import numpy as np
 
 from bentosync.loader.device.backend import HostMemory
 from bentosync.loader.device.framework import torch
+
+_POPULATE_WRITE = 23
+"""MADV_POPULATE_WRITE, Linux 5.14; an older kernel refuses it and does nothing."""
+
+_MADVISE = ctypes.CDLL(None).madvise if sys.platform == "linux" else None
+"""Not mmap's: that one keeps the interpreter to itself while the kernel works."""
+if _MADVISE is not None:
+    _MADVISE.argtypes = (ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int)
 
 
 def anonymous(size: int) -> mmap.mmap:
@@ -22,6 +32,17 @@ def anonymous(size: int) -> mmap.mmap:
     """
     # Python's default is shared memory: slower to make, and a forked child would write into its parent's.
     return mmap.mmap(-1, max(size, 1), flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+
+
+def populate(address: int, size: int) -> None:
+    """Have the pages of [address, address + size), which all are of one mapping, made at once, where the kernel can.
+
+    Cheaper than a fault for each of them: a fifth of the CPU that reading into new memory takes. Other threads run
+    meanwhile. It is a hint: who writes to a page that is not there has it made then.
+    """
+    if _MADVISE is not None:
+        start = address // mmap.PAGESIZE * mmap.PAGESIZE
+        _MADVISE(start, address + size - start, _POPULATE_WRITE)
 
 
 def pageable(size: int) -> HostMemory:

@@ -25,8 +25,8 @@ constexpr int tls_1_2 = 0x0303;
 constexpr int error_want_read = 2, error_want_write = 3, error_syscall = 5, error_zero_return = 6;
 
 constexpr int source_kind = 0x0400 | 100;  // BIO_TYPE_SOURCE_SINK, and a number of ours
-constexpr int flag_read = 0x01, flag_write = 0x02, flag_should_retry = 0x08, flags_of_retry = 0x0F;
-constexpr int source_ctrl_eof = 2, source_ctrl_flush = 11;
+constexpr int flag_read = 0x01, flag_should_retry = 0x08, flags_of_retry = 0x0F;
+constexpr int source_ctrl_eof = 2;
 
 // 2 GiB of records cost 16,500 calls of recv, where OpenSSL's own reading ahead by 64 KiB made 67,000.
 constexpr std::size_t intake_bytes = 128 << 10;
@@ -71,30 +71,9 @@ int take_in(openssl::Source* source, char* to, std::size_t bytes, std::size_t* m
     return 1;
 }
 
-int put_out(openssl::Source* source, const char* from, std::size_t bytes, std::size_t* moved) {
-    const auto& ssl = *openssl::library();
-    ssl.BIO_clear_flags(source, flags_of_retry);
-    const int fd = static_cast<Intake*>(ssl.BIO_get_data(source))->fd;
-    const ssize_t sent = ::send(fd, from, bytes, MSG_DONTWAIT | MSG_NOSIGNAL);
-    if (sent < 0) {
-        if (may_try_again(errno)) {
-            ssl.BIO_set_flags(source, flag_write | flag_should_retry);
-        }
-        return 0;
-    }
-    *moved = static_cast<std::size_t>(sent);
-    return 1;
-}
-
 long answer(openssl::Source* source, int command, long, void*) {
-    switch (command) {
-        case source_ctrl_eof:
-            return static_cast<const Intake*>(openssl::library()->BIO_get_data(source))->ended ? 1 : 0;
-        case source_ctrl_flush:
-            return 1;
-        default:
-            return 0;
-    }
+    const auto& intake = *static_cast<const Intake*>(openssl::library()->BIO_get_data(source));
+    return command == source_ctrl_eof && intake.ended ? 1 : 0;
 }
 
 // Made once, and never freed, like the library itself.
@@ -103,14 +82,13 @@ const openssl::SourceMethod* source_method() {
         const auto& ssl = *openssl::library();
         auto* method = ssl.BIO_meth_new(source_kind, "bentosync");
         const bool whole = method != nullptr && ssl.BIO_meth_set_read_ex(method, take_in) == 1 &&
-                           ssl.BIO_meth_set_write_ex(method, put_out) == 1 &&
                            ssl.BIO_meth_set_ctrl(method, answer) == 1;
         return whole ? method : nullptr;
     }();
     return made;
 }
 
-bool connect(openssl::Session* session, Intake& intake) {
+bool connect(openssl::Session* session, Intake& intake, Outlet& outlet) {
     const auto& ssl = *openssl::library();
     auto* source = source_method() == nullptr ? nullptr : ssl.BIO_new(source_method());
     if (source == nullptr) {
@@ -118,8 +96,9 @@ bool connect(openssl::Session* session, Intake& intake) {
     }
     ssl.BIO_set_data(source, &intake);
     ssl.BIO_set_init(source, 1);
-    ssl.SSL_set_bio(session, source, source);  // the session owns it now
-    return true;
+    auto* sink = outlet.as_source();
+    ssl.SSL_set_bio(session, source, sink);  // the session owns both now
+    return sink != nullptr;
 }
 
 const char* or_null(const std::string& text) { return text.empty() ? nullptr : text.c_str(); }
@@ -155,13 +134,13 @@ Trust::Trust(const TrustSettings& settings) : context_(nullptr) {
 Trust::~Trust() { openssl::library()->SSL_CTX_free(context_); }
 
 Channel::Channel(int fd, std::shared_ptr<const Trust> trust, const std::string& host, bool host_is_address)
-    : fd_(fd), trust_(std::move(trust)), intake_(fd) {
+    : fd_(fd), trust_(std::move(trust)), intake_(fd), outlet_(fd) {
     if (trust_ == nullptr) {
         return;
     }
     const auto& ssl = *openssl::library();
     session_ = ssl.SSL_new(trust_->context());
-    bool ready = session_ != nullptr && connect(session_, intake_);
+    bool ready = session_ != nullptr && connect(session_, intake_, outlet_);
     if (ready) {
         ssl.SSL_set_connect_state(session_);
         auto* parameters = ssl.SSL_get0_param(session_);
@@ -235,6 +214,20 @@ Progress Channel::write(const std::uint8_t* from, std::size_t bytes) {
     const ssize_t moved = ::send(fd_, from, bytes, MSG_DONTWAIT | MSG_NOSIGNAL);
     if (moved >= 0) {
         return {static_cast<std::size_t>(moved)};
+    }
+    return may_try_again(errno) ? Progress{0, Progress::wait_writable} : failed(errno);
+}
+
+Progress Channel::gather(const std::uint8_t* from, std::size_t bytes) {
+    outlet_.gather(true);
+    const Progress progress = write(from, bytes);
+    outlet_.gather(false);
+    return progress;
+}
+
+Progress Channel::flush() {
+    if (outlet_.flush()) {
+        return {};
     }
     return may_try_again(errno) ? Progress{0, Progress::wait_writable} : failed(errno);
 }

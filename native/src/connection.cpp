@@ -190,7 +190,7 @@ std::size_t Connection::surplus() {
 
 bool Connection::park() {
     const std::lock_guard lock(mutex_);
-    if (phase_ != Phase::resting || head_begin_ != head_filled_) {
+    if (phase_ != Phase::resting || head_begin_ != head_filled_ || !all_sent()) {
         return false;
     }
     begin(Phase::parked);
@@ -224,6 +224,7 @@ void Connection::abort() {
     const std::lock_guard lock(mutex_);
     leave_file();
     destination_ = unit_ = {};
+    outgoing_.clear();
     landing_.reset();
     if (phase_ != Phase::closed) {
         outcome_ = {{Fault::closed, 0, {}}, 0};
@@ -251,6 +252,8 @@ void Connection::step() {
             return pour();
         case Phase::queueing:
             return resume();
+        case Phase::conversing:
+            return converse_on();
         case Phase::parked:
             return watch_idle();
         case Phase::resting:
@@ -418,7 +421,8 @@ void Connection::begin(Phase phase) {
     } else {
         expect(1);
     }
-    const bool at_once = phase == Phase::handshaking || phase == Phase::sending || channel_->holds_bytes();
+    const bool at_once = phase == Phase::handshaking || phase == Phase::sending ||
+                         phase == Phase::conversing || channel_->holds_bytes();
     arm(at_once ? EPOLLIN | EPOLLOUT : EPOLLIN);
 }
 

@@ -1,4 +1,5 @@
-// The receiver for Python. What Python lends is exported from `fill` to `settle`, `abort` or the end of the object;
+// The receiver for Python. What Python lends is exported from `fill` to `settle`, `abort` or the end of the object, a
+// body that is sent until its connection is parked or aborted;
 // the object closes its connection before it lets go of the memory.
 //
 // Nothing here lets go of the GIL: `abort` and `stop` wait for one step of a thread that never asks for it. See
@@ -10,9 +11,12 @@
 #include <nanobind/stl/vector.h>
 
 #include <algorithm>
+#include <deque>
 #include <memory>
 #include <optional>
+#include <span>
 #include <string>
+#include <vector>
 
 #include "bentosync/receiver.hpp"
 #include "buffer.hpp"
@@ -48,6 +52,32 @@ public:
         return connection_->land(lent_->writable_bytes(), {fd, offset, bytes, {from, from + digests.size()}});
     }
 
+    bool give(nb::bytes head, nb::sequence body) {
+        std::deque<bentosync::Buffer> lent;
+        std::vector<std::span<const std::uint8_t>> pieces;
+        for (nb::handle piece : body) {
+            pieces.push_back(lent.emplace_back(piece, PyBUF_SIMPLE).bytes());
+        }
+        if (!connection_->give({head.c_str(), head.size()}, std::move(pieces))) {
+            return false;
+        }
+        lent_body_.swap(lent);
+        return true;
+    }
+
+    bool converse(nb::handle reply) {
+        lent_.emplace(reply, PyBUF_WRITABLE);
+        return connection_->converse(lent_->writable_bytes());
+    }
+
+    bool park() {
+        const bool parked = connection_->park();
+        if (parked) {
+            lent_body_.clear();
+        }
+        return parked;
+    }
+
     nb::tuple settle() {
         lent_.reset();
         const auto outcome = connection_->settle();
@@ -69,11 +99,13 @@ public:
     void abort() {
         connection_->abort();
         lent_.reset();
+        lent_body_.clear();
     }
 
 private:
     std::shared_ptr<bentosync::Connection> connection_;
     std::optional<bentosync::Buffer> lent_;
+    std::deque<bentosync::Buffer> lent_body_;
 };
 
 }  // namespace
@@ -113,7 +145,10 @@ void bind_receiver(nb::module_& module) {
         .def("spent", &LentConnection::spent)
         .def("take_head", &LentConnection::take_head)
         .def("surplus", [](const LentConnection& self) { return (*self).surplus(); })
-        .def("park", [](const LentConnection& self) { return (*self).park(); })
+        .def("give", &LentConnection::give)
+        .def("converse", &LentConnection::converse)
+        .def("undelivered", [](const LentConnection& self) { return (*self).undelivered(); })
+        .def("park", &LentConnection::park)
         .def("is_parked", [](const LentConnection& self) { return (*self).is_parked(); })
         .def("silent_seconds", [](const LentConnection& self) { return (*self).silent_seconds(); })
         .def("nudge", [](const LentConnection& self) { (*self).nudge(); })

@@ -8,6 +8,7 @@
 #include <string>
 
 #include "bentosync/openssl.hpp"
+#include "bentosync/outlet.hpp"
 
 namespace bentosync {
 
@@ -87,6 +88,11 @@ public:
     Progress read(std::uint8_t* to, std::size_t bytes);
     Progress write(const std::uint8_t* from, std::size_t bytes);
 
+    // As `write`, but under TLS records may stay here until there are enough of them for a system call, or `flush`.
+    Progress gather(const std::uint8_t* from, std::size_t bytes);
+    Progress flush();
+    std::size_t gathered() const noexcept { return outlet_.size(); }
+
     // Why the last call said stop.
     const Fault& fault() const noexcept { return fault_; }
 
@@ -97,6 +103,7 @@ private:
     int fd_;
     std::shared_ptr<const Trust> trust_;
     Intake intake_;
+    Outlet outlet_;
     openssl::Session* session_ = nullptr;
     Fault fault_;
 };

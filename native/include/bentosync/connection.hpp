@@ -2,7 +2,7 @@
 // somebody else owns. It does not understand what it carries; heads are judged, and lengths known, on the other side.
 //
 // Every operation is started by one caller and ends once: `ask`, `next_head` and `fill` say true if it has ended
-// already; otherwise its end is announced through `Announce`, and `settle` tells how it went.
+// already (`land` and `converse` too); otherwise its end is announced through `Announce`, and `settle` tells how it went.
 //
 // Whoever holds the mutex may touch the caller's memory, nobody else: when `abort` returns, nothing will write there.
 // It waits for the step in progress at most, which ends after `step_bytes`, or with the record it is working on.
@@ -12,6 +12,7 @@
 
 #include <atomic>
 #include <cstdint>
+#include <deque>
 #include <functional>
 #include <memory>
 #include <mutex>
@@ -68,6 +69,12 @@ public:
     // The same, through `unit` into a file. It also ends with a unit that is not what it should be, or cannot be
     // written: that one is then in the caller's memory, whole, and its to judge.
     bool land(std::span<std::uint8_t> unit, Landing landing);
+    // The other way: a request with a body that stays the caller's memory, until `sent_all` or `abort`. False, and no use
+    // any more, if something came that nobody had asked for. `converse` sends on until anything of a reply has come.
+    bool give(std::string head, std::vector<std::span<const std::uint8_t>> body);
+    bool converse(std::span<std::uint8_t> reply);
+    bool sent_all();            // false also if the other side would not take it all
+    std::size_t undelivered();  // bytes of the request that the other side has not acknowledged
     std::size_t landed() const noexcept { return landed_; }    // bytes proven and written since `land`
     std::size_t arrived() const noexcept { return arrived_; }  // those, and what has come of the next unit
     Outcome settle();                                        // how the last operation ended
@@ -85,7 +92,7 @@ public:
     void step();   // the receiver's thread: go on as far as the socket lets
 
 private:
-    enum class Phase { resting, handshaking, sending, heading, filling, queueing, parked, closed };
+    enum class Phase { resting, handshaking, sending, heading, filling, queueing, conversing, parked, closed };
 
     void begin(Phase phase);
     bool begin_filling();
@@ -109,6 +116,9 @@ private:
     void collect_head();
     void pour();
     void watch_idle();
+    void converse_on();
+    Progress send_some();
+    bool all_sent() const noexcept;
 
     const std::uint64_t id_;
     const int epoll_fd_;
@@ -123,6 +133,8 @@ private:
     Phase phase_ = Phase::resting;
     std::string request_;
     std::size_t sent_ = 0;
+    std::deque<std::span<const std::uint8_t>> outgoing_;  // what `give` was given, `request_` first, and is not sent
+    bool sending_failed_ = false;
     std::vector<std::uint8_t> head_;
     std::size_t head_begin_ = 0, head_filled_ = 0, head_end_ = 0, scanned_ = 0;
     std::span<std::uint8_t> destination_;

@@ -28,8 +28,8 @@ class Trust:
 class Connection:
     """One connection; one operation at a time. With TLS, a handshake is under way from the start.
 
-    `ask`, `next_head` and `fill` begin an operation, and return True if it has ended already. If not, `id` comes out of
-    `Receiver.ended` when it has. Then `settle` tells how it went.
+    `ask`, `next_head`, `fill`, `land` and `converse` begin an operation, and return True if it has ended already. If
+    not, `id` comes out of `Receiver.ended` when it has. Then `settle` tells how it went.
     """
 
     @property
@@ -67,8 +67,20 @@ class Connection:
     def surplus(self) -> int:
         """How many bytes that came behind the head nobody has taken."""
 
+    def give(self, head: bytes, body: Sequence[memoryview]) -> bool:
+        """Take a request that `converse` is to send; the body stays exported until `park` or `abort`.
+
+        False: the connection is closed, or something has come that nobody had asked for.
+        """
+
+    def converse(self, reply: memoryview) -> bool:
+        """Send on, until anything of a reply is in `reply`, which stays exported until `settle` or `abort`."""
+
+    def undelivered(self) -> int:
+        """How many bytes of the request the other side has not acknowledged."""
+
     def park(self) -> bool:
-        """Rest until the next `ask`. False: it is closed, or there are bytes that nobody asked for."""
+        """Rest until the next request. False: it is closed, or bytes are left that nobody asked for, or was sent."""
 
     def is_parked(self) -> bool:
         """Whether it rests, and the other side has neither closed it nor said a word."""

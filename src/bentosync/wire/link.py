@@ -67,29 +67,35 @@ class Link:
     """One exchange at a time. After an exception it is closed."""
 
     def __init__(self, connection: _core.Connection, endings: Endings, host: str) -> None:
-        self._connection = connection
-        self._endings = endings
-        self._host = host
+        self.connection = connection
+        self.endings = endings
+        self.host = host
         self._loop = asyncio.get_running_loop()
         self.idle_since = self._loop.time()
 
     @property
     def usable(self) -> bool:
         """Whether another request may be sent on it."""
-        return self._connection.is_parked()
+        return self.connection.is_parked()
 
     def abort(self) -> None:
         """Close the socket now; no lent memory is touched any more. Idempotent."""
-        self._connection.abort()
+        self.connection.abort()
+
+    def rest(self, *, keep: bool) -> None:
+        """An exchange is over: wait for the next one, if the connection may be kept and nothing is left of this one."""
+        self.idle_since = self._loop.time()
+        if not (keep and self.connection.park()):
+            self.abort()
 
     async def shake_hands(self) -> None:
         """Wait for the TLS handshake, which is under way already."""
-        with self._closing_on_error():
-            with self._endings.waiter(self._connection) as waiter:
+        with self.closing_on_error():
+            with self.endings.waiter(self.connection) as waiter:
                 await waiter
-            fault, _, error, reason = self._connection.settle()
+            fault, _, error, reason = self.connection.settle()
             if fault:
-                raise self._translated(Fault(fault), error, reason, "during the TLS handshake")
+                raise self.translated(Fault(fault), error, reason, "during the TLS handshake")
 
     async def exchange(self, request: bytes, judge: Judge, sink: Sink, *, stall_seconds: float) -> Reply:
         """Send a request head and receive its reply; as `Wire.receive`.
@@ -97,7 +103,7 @@ class Link:
         Raises:
             NotPlain: Let another client have this exchange.
         """
-        with self._closing_on_error():
+        with self.closing_on_error():
             found = await self._final_head(request, stall_seconds)
             if found.length is None:
                 raise NotPlain
@@ -108,13 +114,12 @@ class Link:
             else:
                 await self._pour(min(wanted, found.length), sink, stall_seconds)
             self._check_length(found.length - wanted)
-        self.idle_since = self._loop.time()
-        if not (found.keep and self._connection.park()):
-            self.abort()
+        self.rest(keep=found.keep)
         return reply
 
     @contextmanager
-    def _closing_on_error(self) -> Iterator[None]:
+    def closing_on_error(self) -> Iterator[None]:
+        """Abort whatever is under way if this block does not end well."""
         try:
             yield
         except BaseException:
@@ -125,19 +130,19 @@ class Link:
 
     async def _final_head(self, request: bytes, stall_seconds: float) -> head.Head:
         with self._watched(stall_seconds) as waiter:
-            if not self._connection.ask(request):
+            if not self.connection.ask(request):
                 await waiter
         for interim in range(_INTERIM_MAX):
-            fault, count, error, reason = self._connection.settle()
+            fault, count, error, reason = self.connection.settle()
             if fault:
                 raise self._no_head(Fault(fault), error, reason, heard=bool(interim or count))
-            found = head.parse(self._connection.take_head(), self._host)
+            found = head.parse(self.connection.take_head(), self.host)
             if not found.interim:
                 return found
             with self._watched(stall_seconds) as waiter:
-                if not self._connection.next_head():
+                if not self.connection.next_head():
                     await waiter
-        raise RemoteError(f"{self._host} sends interim replies without end")
+        raise RemoteError(f"{self.host} sends interim replies without end")
 
     async def _pour(self, left: int, sink: Sink, stall_seconds: float) -> None:
         landing_sink = sink if isinstance(sink, LandingSink) else None
@@ -155,27 +160,27 @@ class Link:
 
     async def _land(self, landing: Landing, sink: LandingSink, left: int, stall_seconds: float) -> int:
         """Let the core prove and write some of the body; how much of it came."""
-        told = _Told(self._connection, sink)
+        told = _Told(self.connection, sink)
         try:
-            with self._closing_on_error(), self._watched(stall_seconds) as waiter:
-                if not self._connection.land(
+            with self.closing_on_error(), self._watched(stall_seconds) as waiter:
+                if not self.connection.land(
                     landing.memory, fd=landing.fd, offset=landing.offset, bytes=landing.size, digests=landing.digests
                 ):
                     await waiter
         finally:
             told.end()
-            sink.spent(*self._connection.spent())
-        fault, count, error, reason = self._connection.settle()
+            sink.spent(*self.connection.spent())
+        fault, count, error, reason = self.connection.settle()
         if count:
             sink.filled(count)
         if fault:
             early = left - told.count - count
-            raise self._translated(Fault(fault), error, reason, f"{early} bytes early")
+            raise self.translated(Fault(fault), error, reason, f"{early} bytes early")
         return told.count + count
 
     async def _refused(self, found: head.Head, length: int, stall_seconds: float) -> Reply:
         if length > REFUSAL_BYTES_MAX:
-            raise RemoteError(f"{self._host} answers {found.status} with {length} bytes")
+            raise RemoteError(f"{self.host} answers {found.status} with {length} bytes")
         body = bytearray(length)
         with memoryview(body) as memory:
             _, error = await self._lend(memory, length, stall_seconds)
@@ -185,46 +190,47 @@ class Link:
 
     async def _lend(self, memory: memoryview, left: int, stall_seconds: float) -> tuple[int, BentoMLException | None]:
         """Let the core fill `memory`; how far it came, and why not further. `left`: body bytes still to come."""
-        with self._closing_on_error(), self._watched(stall_seconds) as waiter:
-            if not self._connection.fill(memory):
+        with self.closing_on_error(), self._watched(stall_seconds) as waiter:
+            if not self.connection.fill(memory):
                 await waiter
-        fault, count, error, reason = self._connection.settle()
+        fault, count, error, reason = self.connection.settle()
         if not fault:
             return count, None
-        return count, self._translated(Fault(fault), error, reason, f"{left - count} bytes early")
+        return count, self.translated(Fault(fault), error, reason, f"{left - count} bytes early")
 
     def _check_length(self, beyond: int) -> None:
         if beyond > 0:
-            raise RemoteError(f"The reply of {self._host} goes on for {beyond} bytes after those it should have")
+            raise RemoteError(f"The reply of {self.host} goes on for {beyond} bytes after those it should have")
         if beyond < 0:
-            raise NetworkError(f"The reply of {self._host} ended {-beyond} bytes early")
+            raise NetworkError(f"The reply of {self.host} ended {-beyond} bytes early")
 
     # --- what can go wrong --------------------------------------------------------------------------------------------
 
     def _no_head(self, fault: Fault, error: int, reason: str, *, heard: bool) -> BentoMLException:
         if fault is Fault.ENDLESS_HEAD:
-            return RemoteError(f"The head of {self._host}'s reply is longer than {head.HEAD_BYTES_MAX} bytes")
-        translated = self._translated(fault, error, reason, "in its head")
+            return RemoteError(f"The head of {self.host}'s reply is longer than {head.HEAD_BYTES_MAX} bytes")
+        translated = self.translated(fault, error, reason, "in its head")
         return translated if heard else Unheard(translated.message, hint=translated.hint)
 
-    def _translated(self, fault: Fault, error: int, reason: str, where: str) -> BentoMLException:
+    def translated(self, fault: Fault, error: int, reason: str, where: str) -> BentoMLException:
+        """The error that a fault of the core is; `where` says how far a reply had come that was cut short."""
         match fault:
             case Fault.SYSTEM:
-                return translate(OSError(error, os.strerror(error)), self._host)
+                return translate(OSError(error, os.strerror(error)), self.host)
             case Fault.UNTRUSTED:
-                return translate(ssl.SSLCertVerificationError(1, reason), self._host)
+                return translate(ssl.SSLCertVerificationError(1, reason), self.host)
             case Fault.TLS:
-                return translate(ssl.SSLError(1, reason), self._host)
+                return translate(ssl.SSLError(1, reason), self.host)
             case Fault.ENDED:
-                return NetworkError(f"The reply of {self._host} ended {where}")
+                return NetworkError(f"The reply of {self.host} ended {where}")
             case _:
-                return NetworkError(f"The connection to {self._host} was closed")
+                return NetworkError(f"The connection to {self.host} was closed")
 
     @contextmanager
     def _watched(self, stall_seconds: float) -> Iterator[asyncio.Future[None]]:
         """A waiter for the operation that begins now; it fails when nothing has moved for `stall_seconds`."""
-        with self._endings.waiter(self._connection) as waiter:
-            watchdog = _Watchdog(self._connection, waiter, stall_seconds, self._host)
+        with self.endings.waiter(self.connection) as waiter:
+            watchdog = _Watchdog(self.connection, waiter, stall_seconds, self.host)
             try:
                 yield waiter
             finally:

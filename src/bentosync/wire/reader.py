@@ -23,6 +23,18 @@ _COLLECT_STEP_BYTES = 64 << 10
 _ENDLESS = 1 << 62
 
 
+class Nowhere:
+    """The sink of an exchange: its judge wants nothing in it."""
+
+    def buffer(self) -> memoryview:
+        """Nobody asks."""
+        raise AssertionError("nothing goes into this sink")
+
+    def filled(self, count: int) -> None:
+        """Nobody says so."""
+        raise AssertionError("nothing went into this sink")
+
+
 class _Collected:
     """A sink for bodies that are kept: refusals and documents. Grows as bytes come, up to `bytes_max`."""
 

@@ -13,7 +13,7 @@ from bentosync.errors import IntegrityError, InvalidModel, NotFound
 from bentosync.manifest.values import Manifest
 from bentosync.store import record
 from bentosync.store.proof import Damage
-from bentosync.store.record import Origin, Record, Stamp
+from bentosync.store.record import Origin, PartChecksums, Record, Stamp
 from bentosync.store.store import Store
 from bentosync.tag import Tag
 from tests.store.trees import SECOND, create, pattern
@@ -288,3 +288,67 @@ def test_progress_counts_every_byte_once(store: Store) -> None:
         counts: list[int] = []
         run(counts.append)
         assert sum(counts) == size
+
+
+PARTS = PartChecksums("crc64nvme", 16 << 20, bytes(range(16)))
+
+
+def with_parts(store: Store, tag: Tag, parts: dict[str, PartChecksums]) -> Record:
+    known = store.record(tag)
+    assert known is not None
+    store.layout.record_path(tag).write_bytes(record.dumps(Record(known.manifest, known.stamps, known.origin, parts)))
+    return known
+
+
+def test_checksums_of_parts_are_remembered_beside_the_stamps(store: Store) -> None:
+    tag = create(store, "m:v1", {"a.bin": pattern(MIB)}).tag
+    with_parts(store, tag, {"a.bin": PARTS})
+    found, vouched = store.record(tag), record.vouched(store.layout.record_path(tag).read_bytes())
+    assert found is not None and vouched is not None
+    assert found.parts == vouched.parts == {"a.bin": PARTS}
+
+
+def test_a_record_without_checksums_of_parts_is_as_it_was_before_there_were_any(store: Store) -> None:
+    tag = create(store, "m:v1", {"a.bin": pattern(MIB)}).tag
+    written = store.layout.record_path(tag).read_bytes()
+    assert b'"parts"' not in written
+    found = record.loads(written)
+    assert found is not None and found.parts == {}
+    assert record.dumps(found) == written
+
+
+def test_checksums_of_parts_go_with_the_stamp_of_their_file(store: Store) -> None:
+    model = create(store, "m:v1", {"a.bin": pattern(MIB), "b.bin": pattern(2 * MIB)})
+    with_parts(store, model.tag, {"a.bin": PARTS, "b.bin": PARTS})
+    assert store.check(model.tag, strength="full") == []
+    assert store.record(model.tag).parts == {"a.bin": PARTS, "b.bin": PARTS}  # type: ignore[union-attr]
+    path = Path(model.path_of("a.bin"))
+    path.touch()
+    assert store.check(model.tag, strength="full") == []
+    assert store.record(model.tag).parts == {"b.bin": PARTS}  # type: ignore[union-attr]
+    path.touch()
+    store.describe(model)
+    assert store.record(model.tag).parts == {"b.bin": PARTS}  # type: ignore[union-attr]
+
+
+def test_what_a_push_finds_out_is_added_to_what_is_remembered(store: Store) -> None:
+    model = create(store, "m:v1", {"a.bin": pattern(MIB), "b.bin": pattern(2 * MIB)})
+    known = with_parts(store, model.tag, {"a.bin": PARTS})
+    digested = {entry.path: (entry, known.stamps[entry.path]) for entry in known.manifest.files}
+    other = PartChecksums("crc32", 32 << 20, b"1234")
+    store.remember(model, digested, known.manifest.directories, {"b.bin": other, "gone.bin": other})
+    assert store.record(model.tag).parts == {"a.bin": PARTS, "b.bin": other}  # type: ignore[union-attr]
+    unsettled = digested | {"b.bin": (digested["b.bin"][0], None)}
+    store.remember(model, unsettled, known.manifest.directories, {"b.bin": other})
+    assert store.record(model.tag).parts == {"a.bin": PARTS}  # type: ignore[union-attr]
+
+
+@pytest.mark.parametrize(
+    "bad", ['{"a.bin":1}', '{"a.bin":["crc32",1]}', '{"a.bin":["crc32",1,"*"]}', "[]", '{"a.bin":["x","y","AAAA"]}']
+)
+def test_a_record_whose_checksums_of_parts_make_no_sense_is_as_good_as_none(store: Store, bad: str) -> None:
+    tag = create(store, "m:v1", {"a.bin": pattern(MIB)}).tag
+    path = store.layout.record_path(tag)
+    path.write_bytes(path.read_bytes().replace(b',"stamps":', f',"parts":{bad},"stamps":'.encode(), 1))
+    assert store.record(tag) is None
+    assert record.vouched(path.read_bytes()) is None

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import ctypes
+import os
 import ssl
 from collections.abc import AsyncIterator, Callable, Coroutine
 from pathlib import Path
@@ -11,10 +13,10 @@ from pathlib import Path
 import pytest
 import trustme
 
-from bentosync.errors import NetworkError
+from bentosync.errors import IntegrityError, LocalIOError, NetworkError
 from bentosync.settings import TransferSettings
 from bentosync.wire.direct import DirectWire
-from bentosync.wire.exchange import Reply, Request, Sink, Wire
+from bentosync.wire.exchange import Extent, Reply, Request, Sink, Wire
 from tests.servers.raw import Connection, RawServer, Received, Script, serve
 from tests.wire.test_wire import Collector, eventually, pattern, wants
 
@@ -29,6 +31,9 @@ class Nobody:
 
     async def receive(self, request: Request, *, judge: Callable[[Reply], int | None], sink: Sink) -> Reply:
         raise AssertionError("the direct wire gave a request away")
+
+    def sends_files(self, url: str) -> bool:
+        raise AssertionError("the direct wire asked another one")
 
     async def aclose(self) -> None:
         return
@@ -230,3 +235,99 @@ async def test_a_cancelled_send_leaves_the_socket_closed_and_the_buffer_alone(se
         await wire.aclose()
     assert 0 < len(seen) < len(memory)
     assert b"\x02" not in seen
+
+
+@pytest.mark.parametrize("start", [0, 1, 5_000_001])
+@pytest.mark.parametrize("size", [1, 70_000, 6_000_000])
+async def test_an_extent_of_a_file_arrives_as_its_very_bytes(tmp_path: Path, start: int, size: int) -> None:
+    path = tmp_path / "file"
+    path.write_bytes(pattern(start + size + 100))
+
+    async def script(connection: Connection, received: Received) -> None:
+        await connection.reply()
+
+    async with talk(script) as (wire, server):
+        with path.open("rb") as file:
+            for _ in range(2):
+                await wire.exchange(Request("PUT", server.url, body=Extent(file.fileno(), start, size)))
+    wanted = pattern(start + size + 100)[start : start + size]
+    assert [received.body for received in server.requests] == [wanted, wanted]
+    assert server.connections == 1
+
+
+async def test_an_extent_that_a_tired_connection_swallowed_is_sent_again_from_its_start(tmp_path: Path) -> None:
+    path = tmp_path / "file"
+    path.write_bytes(pattern(300_000))
+
+    async def script(connection: Connection, received: Received) -> None:
+        if received.method == "GET" or server.connections > 1:
+            await connection.reply()
+        else:
+            connection.writer.close()
+
+    async with talk(script) as (wire, server):
+        await wire.exchange(Request("GET", server.url))
+        with path.open("rb") as file:
+            await wire.exchange(Request("PUT", server.url, body=Extent(file.fileno(), 7, 299_000)))
+    assert server.requests[-1].body == pattern(300_000)[7:299_007]
+
+
+@pytest.mark.parametrize("left", [0, 5, 200_000])
+async def test_a_file_that_ends_before_its_extent_is_an_error_at_once_and_the_connection_is_closed(
+    tmp_path: Path, left: int
+) -> None:
+    path = tmp_path / "file"
+    path.write_bytes(pattern(left))
+
+    async def script(connection: Connection, received: Received) -> None:
+        await connection.gone()
+
+    async with talk(script, read_body=False) as (wire, server):
+        with path.open("rb") as file, pytest.raises(IntegrityError, match=f"ends at byte {left}") as caught:
+            await wire.exchange(Request("PUT", server.url, body=Extent(file.fileno(), 0, 1 << 20)))
+        await eventually(lambda: server.open == 0)
+    assert not caught.value.retryable
+
+
+async def test_a_file_of_a_file_system_without_sendfile_is_read() -> None:
+    """Such a one is our own memory, as Linux shows it."""
+    data = pattern(3_000_000)
+    memory = ctypes.create_string_buffer(data, len(data))
+
+    async def script(connection: Connection, received: Received) -> None:
+        await connection.reply()
+
+    async with talk(script) as (wire, server):
+        with Path("/proc/self/mem").open("rb", buffering=0) as file:
+            await wire.exchange(
+                Request("PUT", server.url, body=Extent(file.fileno(), ctypes.addressof(memory), len(data)))
+            )
+    assert server.requests[0].body == data
+
+
+async def test_a_file_that_cannot_be_read_is_an_error_of_this_machine() -> None:
+    async def script(connection: Connection, received: Received) -> None:
+        await connection.gone()
+
+    async with talk(script, read_body=False) as (wire, server):
+        with Path("/proc/self/mem").open("rb", buffering=0) as file, pytest.raises(LocalIOError):
+            await wire.exchange(Request("PUT", server.url, body=Extent(file.fileno(), 0, 1 << 20)))
+
+
+@pytest.mark.parametrize(
+    ("url", "proxy", "sends"),
+    [
+        ("http://store/", None, True),
+        ("https://store/", None, False),
+        ("http://store/", "http://proxy:1", False),
+    ],
+)
+def test_files_are_sent_only_where_their_bytes_are_those_of_the_socket(
+    monkeypatch: pytest.MonkeyPatch, url: str, proxy: str | None, sends: bool
+) -> None:
+    for name in [name for name in os.environ if name.lower().endswith("_proxy")]:
+        monkeypatch.delenv(name)
+    if proxy is not None:
+        monkeypatch.setenv("HTTP_PROXY", proxy)
+        monkeypatch.setenv("http_proxy", proxy)
+    assert DirectWire(FAST, behind=Nobody()).sends_files(url) is sends

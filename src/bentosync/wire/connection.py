@@ -34,7 +34,7 @@ from typing import TypeAlias
 
 from msgspec import Struct
 
-from bentosync.errors import BentoMLException, IntegrityError, NetworkError, from_os_error
+from bentosync.errors import BentoMLException, IntegrityError, LocalIOError, NetworkError, from_os_error
 from bentosync.wire import head
 from bentosync.wire.exchange import Extent, Reply
 from bentosync.wire.faults import translate
@@ -50,12 +50,14 @@ _JOINED_BYTES_MAX = 32 << 10
 _TURN_BYTES = 2 << 20
 # Being woken for every packet costs more than the packet. The kernel waits for this much of a long body.
 _LOW_WATER_BYTES = 128 << 10
+# Then a little may have come, too little to be told of: the end of a TLS stream whose server waits for ours, above all.
+_QUIET_SECONDS = 1.0
 UNACKNOWLEDGED_BYTES_MAX = 256 << 10
 # While a body is being sent, silence is measured to this part of the time allowed.
 LOOKS = 8
 
 # File systems without `sendfile`: their files are read a little at a time.
-_NO_SENDFILE = frozenset({errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP})
+_NO_SENDFILE = frozenset({errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP, errno.EOVERFLOW})
 _READ_BYTES = 1 << 20
 # What goes wrong with the file and not with the socket.
 _UNREADABLE = frozenset({errno.EIO, errno.ESTALE})
@@ -327,15 +329,24 @@ class Connection:
             count = os.sendfile(self._channel.fileno(), piece.fd, piece.start, min(piece.length, _TURN_BYTES))
         except OSError as error:
             if error.errno in _UNREADABLE:
-                raise from_os_error(error, f"reading what is sent to {self._host}") from error
+                raise self._unreadable(error) from error
             if error.errno not in _NO_SENDFILE:
                 raise
-            data = os.pread(piece.fd, min(piece.length, _READ_BYTES), piece.start)
-            count = self._channel.send(data) if data else 0
+            count = self._send_read(piece)
         if not count:
             missing = f"{piece.length} bytes before what was announced of it"
             raise IntegrityError(f"A file that is being sent to {self._host} ends at byte {piece.start}, {missing}")
         return count
+
+    def _send_read(self, piece: Extent) -> int:
+        try:
+            data = os.pread(piece.fd, min(piece.length, _READ_BYTES), piece.start)
+        except OSError as error:
+            raise self._unreadable(error) from error
+        return self._channel.send(data) if data else 0
+
+    def _unreadable(self, error: OSError) -> LocalIOError:
+        return from_os_error(error, f"reading what is sent to {self._host}")
 
     def _stop_writing(self) -> None:
         if self._writing:
@@ -358,14 +369,17 @@ class Connection:
             self._look_at_the_kernel(exchange)
         patience = exchange.patience
         limit = patience.stall_seconds if exchange.sending else patience.reply_seconds
-        left = exchange.moved_at + limit - self._loop.time()
-        if left <= 0 and self._low_water > 1:
-            self._wake_for(0)  # a little may have come, too little to be told of
-            left = limit / LOOKS
+        silent = self._loop.time() - exchange.moved_at
+        left = limit - silent
+        if self._low_water > 1 and silent >= min(_QUIET_SECONDS, limit):
+            self._wake_for(0)
+            left = max(left, limit / LOOKS)
         if left <= 0:
             self._fail(exchange, translate(TimeoutError(), self._host))
             return
-        self._timer = self._loop.call_later(min(left, limit / LOOKS) if exchange.sending else left, self._look)
+        self._timer = self._loop.call_later(
+            min(left, limit / LOOKS if exchange.sending else _QUIET_SECONDS), self._look
+        )
 
     def _look_at_the_kernel(self, exchange: _Exchange) -> None:
         """Notice what it has delivered of the body, and when that was nearly all."""

@@ -92,7 +92,9 @@ def _delete(call: Call, bucket: Bucket) -> Reply:
 
 def _create(call: Call, bucket: Bucket) -> Reply:
     kind = call.headers.get("x-amz-checksum-algorithm", "").lower()
-    return Reply(200, body=documents.started(call.key, bucket.start(call.key, kind if kind in CHECKSUMS else None)))
+    known = kind in CHECKSUMS
+    headers = {"x-amz-checksum-algorithm": kind.upper(), "x-amz-checksum-type": "FULL_OBJECT"} if known else {}
+    return Reply(200, headers, documents.started(call.key, bucket.start(call.key, kind if known else None)))
 
 
 def _upload_part(call: Call, bucket: Bucket) -> Reply:

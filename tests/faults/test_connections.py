@@ -171,7 +171,7 @@ def test_the_authority_named_by_ca_bundle_is_trusted(bench: Bench, tmp_path_fact
 
 def test_a_handshake_that_is_cut_is_a_network_error(bench: Bench) -> None:
     bench.endpoint_url = bench.server.url.replace("http:", "https:")
-    bench.transfer = replace(bench.transfer, attempts=2)
+    bench.transfer = replace(bench.transfer, attempts=2, connect_seconds=0.5)  # the server waits for the rest of a line
     assert bench.pull(fails=NetworkError, stays=False).retried
 
 

@@ -6,7 +6,6 @@ from collections.abc import Callable
 from dataclasses import replace
 
 import pytest
-from msgspec import structs
 
 from bentosync.errors import BentoMLException, IntegrityError, InvalidArgument, NetworkError, RemoteError
 from tests.faults.bench import LARGE, SMALL, TRANSFER, Bench
@@ -24,7 +23,6 @@ from tests.servers.faulty.objects import Bucket, etag_of
 
 MIB = 1 << 20
 # Where a part that is sent twice would be counted, a machine that stands still for half a second must not send one.
-PATIENT = structs.replace(TRANSFER, stall_seconds=20.0)
 WRITES = [
     ("PutObject", r"pushes/"),
     ("PutObject", r"model\.yaml$"),
@@ -130,7 +128,6 @@ def test_bytes_damaged_on_their_way_up_are_refused_by_the_store_and_sent_again(
 ) -> None:
     tag, key = (LARGE, "large") if operation == "UploadPart" else (SMALL, r"model\.bin")
     fresh.server.inject(operation, FlipRequest(at), key=key)
-    fresh.transfer = PATIENT
     assert "other bytes" in fresh.push(tag).retried[0].reason
 
 
@@ -180,7 +177,6 @@ def test_of_an_interrupted_upload_only_missing_and_doubtful_parts_are_sent(
 ) -> None:
     interrupted(fresh)
     fresh.server.page = page
-    fresh.transfer = PATIENT
     happens(fresh.server.bucket)
     trial = fresh.push(LARGE)
     assert trial.received_bytes.get("UploadPart", 0) // MIB == sent

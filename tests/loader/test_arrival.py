@@ -122,7 +122,7 @@ def test_a_disk_that_fills_up_meanwhile_ends_the_copy_and_not_the_load(
     subprocess.run(["mount", "-o", "remount,size=64m", str(disk)], check=True)
     distance.home = disk / "home"
     distance.server.inject("GetObject", Stall(0), key="model-2", times=1)
-    with distance.stream(staging=staging) as stream:
+    with distance.stream(staging=staging, settings=distance.settings(stall_seconds=0.5)) as stream:
         seen = [next(stream) for _ in range(3)]
         try:
             with (disk / "other").open("wb") as other:

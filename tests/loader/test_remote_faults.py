@@ -51,7 +51,7 @@ def test_a_fault_that_passes_changes_nothing(distance: Distance, fault: str) -> 
     times = 1 if "credentials" in fault else 3  # one that is refused with fresh ones too has bad luck for good
     distance.server.inject("GetObject", PASSING[fault], key=r"model-1", times=times)
     with nothing_leaks(distance):
-        tensors = distance.load()
+        tensors = distance.load(settings=distance.settings(stall_seconds=0.5))
         assert wrong(tensors.items()) == []
         assert tensors.report.cache is not None and tensors.report.cache.wait(30) == "published"
         tensors.clear()
@@ -69,7 +69,7 @@ def test_a_fault_that_lasts_is_one_error_and_leaves_nothing_but_a_partial(
     seen: list[str] = []
     with nothing_leaks(distance):
         with pytest.raises(error) as caught:
-            for name, tensor in distance.stream(cache=cache, settings=distance.settings(attempts=2)):
+            for name, tensor in distance.stream(cache=cache, settings=distance.settings(attempts=2, stall_seconds=0.5)):
                 seen.append(name)
                 assert wrong([(name, tensor)]) == []
                 del tensor

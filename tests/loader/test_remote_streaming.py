@@ -50,6 +50,8 @@ def test_without_a_cache_nothing_is_written(distance: Distance) -> None:
 @pytest.mark.parametrize("cache", ["none", "tee"])
 def test_an_exact_version_costs_one_exchange_before_its_bytes_and_a_name_two(distance: Distance, cache: str) -> None:
     for ref, before in (("m:v1", ["v1.jsonl"]), ("m", ["latest", "v1.jsonl"])):
+        distance.home = distance.home.with_name(f"home of {ref}")  # what one of them kept is not the other's
+        distance.server.hang_up()  # what the one before let go of may still be on its way
         distance.server.forget()
         with distance.stream(ref, cache=cache) as stream:
             assert next(stream)[0] == "odd"

@@ -93,10 +93,11 @@ def digest_of_tensors(tensors: dict[str, Any]) -> str:
 
 def set_state(files: Iterable[Path], state: str) -> None:
     """Have the files in the page cache (`warm`) or out of it (`cold`)."""
+    memory = bytearray(_CHUNK_BYTES)
     for path in files:
         with path.open("rb", buffering=0) as file:
             if state == "cold":
                 os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
             else:
-                while file.read(_CHUNK_BYTES):
+                while file.readinto(memory):
                     pass

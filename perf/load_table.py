@@ -29,9 +29,11 @@ def table(rows: Sequence[Row], machine: Row) -> str:
     peaks = {key(row): row for row in rows if row.get("kind") == "watched" and "seconds" in row}
     for name in dict.fromkeys(row["set"] for row in timed):
         lines += ["", *_one(name, [row for row in timed if row["set"] == name], peaks)]
+        lines += _swept([row for row in rows if (row.get("kind"), row.get("set")) == ("sweep", name)])
     for row in rows:
         if "failed" in row:
-            lines.append(f"- {row['arm']} failed: {' '.join(row['failed'].split())[-200:]}")
+            which = label(row) if "settings" in row else row["arm"]
+            lines.append(f"- {which} failed: {' '.join(row['failed'].split())[-200:]}")
     return "\n".join(lines)
 
 
@@ -87,6 +89,17 @@ def _one(name: str, rows: Sequence[Row], peaks: dict[tuple[Any, ...], Row]) -> l
         ]
         lines.append(f"| {' | '.join(cells)} |")
     return lines
+
+
+def _swept(rows: Sequence[Row]) -> list[str]:
+    """A line for each arm that was tried with several settings: seconds at best, the fastest first."""
+    lines = []
+    for arm in dict.fromkeys(row["arm"] for row in rows):
+        tried = groups([row for row in rows if row["arm"] == arm and "seconds" in row]).values()
+        best = sorted((min(row["seconds"] for row in runs), label(runs[0])) for runs in tried)
+        settings = [f"{text.removeprefix(arm).strip(' ()') or 'defaults'} {seconds:.3f}" for seconds, text in best]
+        lines.append(f"- {arm}, sweep, best of {max(map(len, tried), default=0)}, s: {', '.join(settings)}")
+    return ["", *lines] if lines else []
 
 
 def _mib(row: Row, name: str) -> str:

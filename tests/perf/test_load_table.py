@@ -37,6 +37,19 @@ def test_the_fastest_median_comes_first_and_peaks_come_from_the_watched_run() ->
     assert lines[-1] == "- other failed: no such device"
 
 
+def test_a_sweep_says_what_every_setting_took_the_best_first() -> None:
+    rows = [row("a", 1.0), row("a", 3.0, "sweep"), row("a", 2.0, "sweep"), row("b", 9.0, "sweep")]
+    rows += [row("a", seconds, "sweep", settings={"N": 8}) for seconds in (4.0, 1.5)]
+    assert "- a, sweep, best of 2, s: N=8 1.500, defaults 2.000" in table(rows, MACHINE).splitlines()
+
+
+def test_what_failed_is_named_with_its_settings() -> None:
+    failed = row("a", 0.0, "sweep", settings={"N": 8}) | {"failed": "Traceback\nno such file"}
+    del failed["seconds"]
+    lines = table([row("a", 1.0), failed], MACHINE).splitlines()
+    assert lines[-1] == "- a (N=8) failed: Traceback no such file"
+
+
 def test_settings_and_touching_are_part_of_a_name() -> None:
     lines = table([row("a", 1.0, settings={"threads": 8}), row("a", 1.0, touch=True), row("a", 1.0)], MACHINE)
     assert "| a (threads=8) |" in lines

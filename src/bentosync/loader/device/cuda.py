@@ -23,7 +23,7 @@ from bentosync.errors import OutOfMemory
 from bentosync.loader.device.backend import Event, HostMemory, PinRefused
 from bentosync.loader.device.block import Block
 from bentosync.loader.device.framework import torch
-from bentosync.loader.device.host import anonymous, pageable, staging, touch
+from bentosync.loader.device.host import anonymous, pageable, populate, staging, touch
 from bentosync.loader.device.pinned import PinnedPool
 
 _PORTABLE = 1
@@ -113,6 +113,7 @@ def _pin(size: int) -> HostMemory:
         # A child must not share these pages: a write of ours could then go to a copy that the device never reads.
         pages.madvise(mmap.MADV_DONTFORK)
         memory = staging(pages, pinned=True)
+        populate(memory.tensor.data_ptr(), size)
         touch(memory)
     except (OSError, MemoryError) as error:
         raise PinRefused(f"no {size >> 20} MiB of host memory: {error}") from None

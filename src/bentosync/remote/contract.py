@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass, field
-from typing import Literal, NamedTuple, Protocol
+from typing import Literal, Protocol
 
 from msgspec import Struct
 
@@ -94,8 +94,8 @@ class Entity(Struct, frozen=True):
     etag: str
 
 
-class Blob(NamedTuple):
-    """A small object to be stored; `checksum` as in `Remote.write`. A tuple, because there are tens of thousands."""
+class Blob(Struct, frozen=True):
+    """A small object to be stored; `checksum` as in `Remote.write`."""
 
     key: str
     data: memoryview

@@ -7,7 +7,7 @@ the libraries behind it are translated once, here below, into `errors.NetworkErr
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import NamedTuple, Protocol, TypeAlias
+from typing import Protocol, TypeAlias
 
 from msgspec import Struct, field
 
@@ -76,11 +76,8 @@ class Pattern(Struct, frozen=True):
     varying: Sequence[str]
 
 
-class Shot(NamedTuple):
-    """One of many requests: its target, percent-encoded, its values of the headers that vary, and its body.
-
-    A tuple, because there are tens of thousands.
-    """
+class Shot(Struct, frozen=True):
+    """One of many requests: its target, percent-encoded, its values of the headers that vary, and its body."""
 
     target: str
     values: Sequence[str]

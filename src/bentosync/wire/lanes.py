@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from bentosync.errors import RemoteError
 from bentosync.wire.connection import BLOCKED, REFUSAL_BYTES_MAX, Connection, Stale
 from bentosync.wire.exchange import Reply
-from bentosync.wire.reader import ReplyReader
+from bentosync.wire.reader import Nowhere, ReplyReader
 from bentosync.wire.volley import Result, Volley
 
 _LOOKS = 4
@@ -41,19 +41,6 @@ async def fire(volley: Volley, connections: Sequence[Connection], stall_seconds:
     finally:
         for lane in lanes:
             lane.end(broken=True)
-
-
-class _Nothing:
-    """The sink of replies whose bodies are collected."""
-
-    def buffer(self) -> memoryview:
-        raise AssertionError("nothing goes into this sink")
-
-    def filled(self, count: int) -> None:
-        raise AssertionError("nothing went into this sink")
-
-
-_NOTHING = _Nothing()
 
 
 def _wants_nothing(reply: Reply) -> None:
@@ -88,12 +75,12 @@ class _Lane:
         self._index = index = self._waiting.pop()
         volley.results[index] = Result.UNKNOWN
         self._reader = ReplyReader(
-            volley.host, self._connection.scratch, _wants_nothing, _NOTHING,
+            volley.host, self._connection.scratch, _wants_nothing, Nowhere(),
             collect_max=REFUSAL_BYTES_MAX, bodyless=False,
         )  # fmt: skip
-        message = volley.messages[index]
+        head, body, _ = volley.messages[index]
         # Such bodies are cheaper to copy than to send by themselves.
-        self._unsent = memoryview(message.head + message.body)
+        self._unsent = memoryview(head + body)
         self._send()
 
     def end(self, *, broken: bool) -> None:
@@ -158,7 +145,7 @@ class _Lane:
             self.end(broken=True)
 
     def _answered(self, reader: ReplyReader, reply: Reply) -> None:
-        echo = self._volley.messages[self._index].echo.decode()
+        echo = self._volley.messages[self._index][2].decode()
         if reply.headers.get(self._volley.echo, echo) != echo:
             raise RemoteError(f"{self._volley.host} sent a reply to another request")
         success = 200 <= reply.status < 300

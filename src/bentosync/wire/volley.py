@@ -14,7 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from enum import IntEnum
-from typing import NamedTuple
+from typing import TypeAlias
 
 from msgspec import Struct
 
@@ -31,12 +31,8 @@ class Result(IntEnum):
     SUCCESS = 3
 
 
-class Message(NamedTuple):
-    """A request as it is sent, and the value that its reply must not have otherwise. The order is the core's."""
-
-    head: bytes
-    body: memoryview
-    echo: bytes
+Message: TypeAlias = tuple[bytes, memoryview, bytes]
+"""Head and body of a request as they are sent, and the value that its reply must repeat. The order is the core's."""
 
 
 class Volley(Struct, frozen=True):
@@ -51,7 +47,7 @@ class Volley(Struct, frozen=True):
     def of(cls, host: str, pattern: Pattern, shots: Sequence[Shot]) -> Volley:
         """Nothing is sent yet. Raises `ValueError` for a header with a line break in it."""
         heads = request_heads(pattern, host, shots)
-        messages = [Message(head, shot.body, shot.values[0].encode()) for head, shot in zip(heads, shots, strict=True)]
+        messages = [(head, shot.body, shot.values[0].encode()) for head, shot in zip(heads, shots, strict=True)]
         return cls(host, pattern.varying[0], messages, bytearray(len(shots)))
 
     @property

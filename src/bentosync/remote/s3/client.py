@@ -14,7 +14,6 @@ import time
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from functools import partial
-from typing import NamedTuple
 
 from msgspec import Struct, field
 
@@ -63,7 +62,7 @@ class Operation(Struct, frozen=True):
         return self.api.method
 
 
-class Member(NamedTuple):
+class Member(Struct, frozen=True):
     """One of many operations that are alike: what it has of its own."""
 
     key: str

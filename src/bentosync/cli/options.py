@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -101,6 +100,8 @@ class TwoSided(Command):
                 value = args[index + 1] if index + 1 < len(args) else ""
                 remotes = session.resolved.settings.remotes
                 if "/" not in value and value not in remotes:
+                    import difflib  # only a mistake pays for it
+
                     spelled[-1] = "--remote="
                     ctx.meta[_NEAREST] = next(iter(difflib.get_close_matches(value, remotes, n=1)), None)
         return super().parse_args(ctx, spelled)

@@ -10,10 +10,12 @@ from __future__ import annotations
 import importlib
 import sys
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from types import ModuleType
 from typing import IO, Any
+
+from msgspec import Struct, field
 
 from bentosync.errors import BentoMLException, InvalidModel, InvalidTag, UnsafeInput
 from bentosync.formats.metadata import normalized_labels, normalized_metadata
@@ -63,8 +65,7 @@ class ModelOptions:
         return f"ModelOptions({', '.join(f'{name}={value!r}' for name, value in self.to_dict().items())})"
 
 
-@dataclass(frozen=True, slots=True)
-class ModelContext:
+class ModelContext(Struct, frozen=True):
     """What the model was made with."""
 
     framework_name: str
@@ -94,8 +95,7 @@ class ModelContext:
         }
 
 
-@dataclass(frozen=True, slots=True)
-class ModelSignature:
+class ModelSignature(Struct, frozen=True):
     """One method of the model. `batch_dim`: the dimension that batches inputs, and the one that batches outputs."""
 
     batchable: bool = False

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Collection
 from urllib.parse import quote, urlsplit
 
@@ -92,6 +91,8 @@ def named(name: str, remote: RemoteSettings) -> RemoteSettings:
 
 def other_remote(name: str, configured: Collection[str]) -> NotFound:
     """The error for the name of a remote that is not among those `configured`; its hint is the one that was meant."""
+    import difflib  # only a mistake pays for it
+
     close = difflib.get_close_matches(name, configured, n=1)
     others = f"configured: {', '.join(sorted(configured))}" if configured else THREE_WAYS
     return NotFound(f'no remote "{name}" is configured', hint=f"did you mean {close[0]}?" if close else others)

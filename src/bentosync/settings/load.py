@@ -8,7 +8,6 @@ config file is found weeks later.
 
 from __future__ import annotations
 
-import difflib
 import os
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
@@ -138,6 +137,8 @@ def _known(name: str, place: Place) -> Key:
 
 def _meant(name: str, table: Mapping[str, Key]) -> str:
     """What somebody who wrote `name` may have meant: the same words elsewhere, or a near miss."""
+    import difflib  # only a mistake pays for it
+
     tail = name.rpartition(".")[2]
     elsewhere = [known for known in table if known.rpartition(".")[2] == tail]
     close = elsewhere or difflib.get_close_matches(name, table, n=1)

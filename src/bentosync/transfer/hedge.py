@@ -11,7 +11,6 @@ A stream that drips (less than a kibibyte a second for half a minute) is given u
 
 from __future__ import annotations
 
-import statistics
 from collections.abc import Sequence
 from typing import TypeAlias
 
@@ -122,7 +121,13 @@ def rescue(
 def _usual(flows: Sequence[Flow], index: int, typical_rate: float) -> float:
     """What a new stream would move in the place of this one."""
     others = [flow.rate for at, flow in enumerate(flows) if at != index and flow.age_seconds > 0.5]
-    return max(statistics.median(others), typical_rate) if others else typical_rate
+    return max(_median(others), typical_rate) if others else typical_rate
+
+
+def _median(rates: list[float]) -> float:
+    # Not that of `statistics`, which imports fractions and decimals.
+    ordered, middle = sorted(rates), len(rates) // 2
+    return (ordered[middle] + ordered[~middle]) / 2
 
 
 def _is_lost(flow: Flow, usual: float, patience: Patience, *, helped: bool) -> bool:

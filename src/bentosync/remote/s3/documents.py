@@ -11,13 +11,16 @@ import binascii
 import re
 from collections.abc import Sequence
 from datetime import datetime
+from typing import TYPE_CHECKING
 from urllib.parse import unquote_plus
-from xml.etree import ElementTree
 
 from msgspec import Struct
 
 from bentosync.errors import RemoteError
 from bentosync.remote.contract import ChecksumName, Part, Stat, Upload
+
+if TYPE_CHECKING:
+    from xml.etree import ElementTree
 
 _CHECKSUM_ELEMENTS: dict[ChecksumName, str] = {"crc64nvme": "ChecksumCRC64NVME", "crc32": "ChecksumCRC32"}
 _CHECKSUM_BYTES: dict[ChecksumName, int] = {"crc64nvme": 8, "crc32": 4}
@@ -163,6 +166,8 @@ def md5(etag: str) -> bytes | None:
 
 
 def _parse(data: bytes, expected: str | None = None) -> ElementTree.Element:
+    from xml.etree import ElementTree  # a pull that goes well reads no XML
+
     try:
         text = data.decode("utf-8-sig").lstrip()
         if "<!DOCTYPE" in text or "<!ENTITY" in text or "\0" in text:

@@ -9,7 +9,6 @@ from __future__ import annotations
 import re
 import shlex
 from datetime import UTC, datetime
-from email.utils import parsedate_to_datetime
 
 from msgspec import Struct
 from msgspec.structs import replace
@@ -240,6 +239,8 @@ def _plain(text: str) -> str:
 
 
 def _date(text: str) -> datetime | None:
+    from email.utils import parsedate_to_datetime  # only a refusal pays for it
+
     try:
         moment = parsedate_to_datetime(text)
     except ValueError:

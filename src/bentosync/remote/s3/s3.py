@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import AsyncIterator, Callable, Sequence
-from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING, TypeVar
 from urllib.parse import quote
 
@@ -133,6 +132,8 @@ class S3Remote:
     async def stat(self, key: str) -> Stat:
         """One HEAD."""
         reply = await self._client.call(self._operation(api.HEAD_OBJECT, key, headers=_WITH_CHECKSUM))
+        from email.utils import parsedate_to_datetime  # most pulls never ask for an object's age
+
         try:
             modified = parsedate_to_datetime(reply.headers.get("last-modified", "")).timestamp()
         except ValueError as error:

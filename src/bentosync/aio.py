@@ -349,7 +349,7 @@ async def load_to_device(
             warnings.warn(event.message, RuntimeWarning, stacklevel=2)
 
     asked = replace(Options.of(given), on_event=observe)
-    work = asyncio.get_running_loop().run_in_executor(None, lambda: LoadedTensors.of(stream_of(ref, asked)))
+    work = asyncio.get_running_loop().run_in_executor(None, lambda: LoadedTensors.of(stream_of(ref, asked, kept=True)))
     try:
         return await asyncio.shield(work)
     except CancelledError:

@@ -34,9 +34,10 @@ def test_on_the_cpu_readers_are_never_short_of_a_block_and_large_tensors_have_ro
     for cpus in (1, 2, 16, 192):
         sizes = sizing(to_device=False, direct=False, strength=None, cpus=cpus)
         assert sizes.ahead_bytes > sizes.readers * sizes.block_bytes
-        assert sizes.ahead_of([sizes.block_bytes]) == sizes.ahead_bytes
-    assert sizing(to_device=False, direct=False, strength=None, cpus=2).ahead_of([1, 70 << 20]) == 140 << 20
-    assert sizing(to_device=False, direct=False, strength=None, cpus=2).ahead_of([10 << 30]) == 256 << 20
+        assert sizes.ahead_of([sizes.block_bytes], kept=False) == sizes.ahead_bytes
+    assert sizing(to_device=False, direct=False, strength=None, cpus=2).ahead_of([1, 70 << 20], kept=False) == 140 << 20
+    assert sizing(to_device=False, direct=False, strength=None, cpus=2).ahead_of([10 << 30], kept=False) == 256 << 20
+    assert sizing(to_device=False, direct=False, strength=None, cpus=2).ahead_of([1], kept=True) == 256 << 20
 
 
 def test_what_a_disk_has_under_way_fits_twice_into_the_room_ahead() -> None:

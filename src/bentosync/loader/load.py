@@ -82,7 +82,7 @@ def load_to_device(
         LocalIOError: The disk refuses.
         MissingExtra: torch is not installed.
     """
-    return LoadedTensors.of(stream_of(ref, Options.of(locals())))
+    return LoadedTensors.of(stream_of(ref, Options.of(locals()), kept=True))
 
 
 def iter_tensors(
@@ -142,11 +142,13 @@ def open_tensors(
         raise
 
 
-def stream_of(ref: Ref, asked: Options) -> TensorStream:
-    """What the functions above share: the stream that `asked` describes."""
+def stream_of(ref: Ref, asked: Options, *, kept: bool = False) -> TensorStream:
+    """What the functions above share: the stream that `asked` describes. `kept`: the caller drops no tensor of it."""
     began = time.perf_counter()
     opening = open_distant(ref, asked) or _opened(ref, asked)
     try:
+        if isinstance(opening, Opening):
+            opening.kept = kept
         wanted = select(opening.checkpoint.headers, asked.tensors, asked.plan)
         return TensorStream(opening, wanted, began=began, closes=True)
     except BaseException:

@@ -34,7 +34,10 @@ from bentosync.loader.source import WeightFile
 
 @dataclass(slots=True)
 class Opening:
-    """An open model. `close()` closes its files; tensors already made outlive it."""
+    """An open model. `close()` closes its files; tensors already made outlive it.
+
+    `kept`: no tensor will be dropped while others are loaded, so no memory will be free to be used again.
+    """
 
     label: str
     checkpoint: Checkpoint
@@ -44,6 +47,7 @@ class Opening:
     verified: Verified
     options: Options
     sizes: Sizing | None = None
+    kept: bool = False
     cache: Cache = field(default_factory=lambda: Cache("none", "none"))
 
     def sizing(self, *, direct: bool) -> Sizing:

@@ -54,12 +54,14 @@ class Sizing:
     block_bytes: int = _DEVICE_BLOCK_BYTES
     ahead_bytes: int = _AHEAD_BLOCKS * _DEVICE_BLOCK_BYTES
 
-    def ahead_of(self, blocks: Sequence[int]) -> int:
+    def ahead_of(self, blocks: Sequence[int], *, kept: bool) -> int:
         """`ahead_bytes`, or room for two of the `blocks` (bytes each): tensors may be larger than a block should be.
 
-        Else the readers of one large tensor would wait for each other at its end.
+        Else the readers of one large tensor would wait for each other at its end. Where everything is `kept` there is
+        nothing to be had from keeping readers back.
         """
-        return max(self.ahead_bytes, min(2 * max(blocks, default=0), _HOST_AHEAD_BYTES_MAX))
+        wanted = _HOST_AHEAD_BYTES_MAX if kept else 2 * max(blocks, default=0)
+        return max(self.ahead_bytes, min(wanted, _HOST_AHEAD_BYTES_MAX))
 
 
 def sizing(*, to_device: bool, direct: bool, strength: Strength | None, cpus: int) -> Sizing:

@@ -40,7 +40,7 @@ def staged_tensors(
         backend,
         ring,
         readers=sizes.readers,
-        ahead_bytes=sizes.ahead_of(plan.blocks),
+        ahead_bytes=sizes.ahead_of(plan.blocks, kept=opening.kept),
         on_done=_progress(opening, plan),
     )
     opened = time.perf_counter()

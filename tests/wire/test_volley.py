@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
 import gc
 import os
 import socket
@@ -183,6 +184,17 @@ async def test_replies_that_the_core_does_not_understand_are_read_by_its_twin(ta
         results = await sent(wire, server.url, puts(20), connections=2)
     assert results in ([True] * 20, [False] * 2 + [True] * 18)
     assert len(server.requests) == 20
+
+
+async def test_where_the_core_finds_no_descriptors_its_twin_goes_on() -> None:
+    def exhausted(*arguments: object) -> tuple[bytes, bytes]:
+        raise OSError(errno.EMFILE, "Too many open files")
+
+    async with serve(echo) as server:
+        wire = DirectWire(FAST, behind=Nobody(), core=exhausted)  # type: ignore[arg-type]
+        assert await sent(wire, server.url, puts(9), connections=2) == [True] * 9
+        await wire.aclose()
+    assert len(server.requests) == 9
 
 
 async def test_without_a_server_nothing_succeeds(core: Core | None) -> None:

@@ -20,7 +20,16 @@ Core: TypeAlias = Callable[[Sequence[int], Sequence[Message], str, float, int], 
 
 
 async def fire(core: Core, volley: Volley, connections: Sequence[Connection], stall_seconds: float) -> None:
-    """As `lanes.fire`, over plain connections."""
+    """As `lanes.fire`, over plain connections; sends nothing if there are no descriptors left to do it with."""
+    with contextlib.suppress(OSError):
+        stop = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
+        try:
+            await _fire(core, volley, connections, stall_seconds, stop)
+        finally:
+            os.close(stop)
+
+
+async def _fire(core: Core, volley: Volley, connections: Sequence[Connection], stall_seconds: float, stop: int) -> None:
     waiting = volley.waiting
     messages = [volley.messages[index] for index in waiting]
     lent: list[Connection] = []
@@ -30,7 +39,6 @@ async def fire(core: Core, volley: Volley, connections: Sequence[Connection], st
             fds.append(connection.lend(None).fileno())
             lent.append(connection)
     resting = bytes(len(lent))
-    stop = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
     try:
         results, resting = await in_stoppable_thread(
             lambda: os.eventfd_write(stop, 1), core, fds, messages, volley.echo, stall_seconds, stop
@@ -38,7 +46,6 @@ async def fire(core: Core, volley: Volley, connections: Sequence[Connection], st
         for index, result in zip(waiting, results, strict=True):
             volley.results[index] = result
     finally:
-        os.close(stop)
         for connection, rests in zip(lent, resting, strict=True):
             if rests:
                 connection.regain()

@@ -36,11 +36,9 @@ from bentosync.wire.handshake import secured
 from bentosync.wire.origin import Origin, request_head, split
 from bentosync.wire.proxies import proxy_for
 from bentosync.wire.reader import Nowhere, ReplyReader
+from bentosync.wire.resting import Resting
 from bentosync.wire.trust import trusted
 from bentosync.wire.volley import Volley
-
-# S3 closes a connection that was idle for 5 s or more; ours go first.
-IDLE_SECONDS_MAX = 4.0
 
 # RFC 9110, 9.2.2: what may be sent again when nobody knows whether it arrived.
 _IDEMPOTENT = frozenset({"GET", "HEAD", "PUT", "DELETE"})
@@ -69,7 +67,7 @@ class DirectWire:
         self._ca_bundle = ca_bundle
         self._core = core
         self._trust: ssl.SSLContext | None = None
-        self._idle: dict[Origin, list[Connection]] = {}
+        self._resting = Resting[Connection](transfer.jobs)
         self._open: weakref.WeakSet[Connection] = weakref.WeakSet()
         self._proxied: dict[str, bool] = {}
 
@@ -99,7 +97,7 @@ class DirectWire:
                     await lanes.fire(volley, connected, self._transfer.stall_seconds)
             finally:
                 for connection in connected:
-                    self._rest(origin, connection)
+                    self._resting.give(origin, connection)
             if volley.answered == answered:
                 if core is None:
                     break
@@ -109,7 +107,7 @@ class DirectWire:
     async def _connections(self, origin: Origin, host: str, count: int) -> list[Connection]:
         """Up to `count` of them, warm ones first; fewer, or none, if the server takes no more."""
         found: list[Connection] = []
-        while len(found) < count and (warm := self._warm(origin)) is not None:
+        while len(found) < count and (warm := self._resting.take(origin)) is not None:
             found.append(warm)
         made = await asyncio.gather(
             *(self._connected(origin, host) for _ in range(count - len(found))), return_exceptions=True
@@ -135,7 +133,7 @@ class DirectWire:
         """Close every connection."""
         for connection in list(self._open):
             connection.close()
-        self._idle.clear()
+        self._resting.forget()
         await self._behind.aclose()
 
     async def _exchanged(self, request: Request, *, judge: Judge, sink: Sink, collect_max: int) -> Reply:
@@ -146,7 +144,7 @@ class DirectWire:
         stall_seconds = self._transfer.stall_seconds
         patience = Patience(stall_seconds, request.reply_seconds or stall_seconds)
         while True:
-            warm = self._warm(origin)
+            warm = self._resting.take(origin)
             connection = warm or await self._connected(origin, host)
             reader = ReplyReader(
                 host, connection.scratch, judge, sink, collect_max=collect_max, bodyless=request.method == "HEAD"
@@ -159,7 +157,7 @@ class DirectWire:
                     raise
                 continue
             self._checked(request, reply, connection)
-            self._rest(origin, connection)
+            self._resting.give(origin, connection)
             return reply
 
     def _through_proxy(self, url: str) -> bool:
@@ -178,26 +176,6 @@ class DirectWire:
         except BaseException:
             connection.abort()
             raise
-
-    def _warm(self, origin: Origin) -> Connection | None:
-        """The connection used last, if the server has not had time to close it."""
-        connections = self._idle.get(origin, [])
-        now = asyncio.get_running_loop().time()
-        while connections:
-            connection = connections.pop()
-            if connection.usable and now - connection.idle_since < IDLE_SECONDS_MAX:
-                return connection
-            connection.abort()
-        return None
-
-    def _rest(self, origin: Origin, connection: Connection) -> None:
-        """Keep a connection that can be used again; of too many the one that rested longest goes."""
-        if not connection.usable:
-            return
-        connections = self._idle.setdefault(origin, [])
-        connections.append(connection)
-        if len(connections) > 2 * self._transfer.jobs + 8:
-            connections.pop(0).abort()
 
     async def _connected(self, origin: Origin, host: str) -> Connection:
         if origin.tls and self._trust is None:

@@ -26,7 +26,6 @@ from bentosync.settings import TransferSettings
 from bentosync.wire import sending
 from bentosync.wire.connection import NotPlain, Patience, Unheard
 from bentosync.wire.dial import dial
-from bentosync.wire.direct import IDLE_SECONDS_MAX
 from bentosync.wire.exchange import Extent, Judge, Pattern, Reply, Request, Shot, Sink, Wire, body_bytes
 from bentosync.wire.faults import translated
 from bentosync.wire.head import HEAD_BYTES_MAX
@@ -34,6 +33,7 @@ from bentosync.wire.link import Endings, Link
 from bentosync.wire.origin import Origin, request_head, split
 from bentosync.wire.proxies import proxy_for
 from bentosync.wire.reader import Nowhere, ReplyReader
+from bentosync.wire.resting import Resting
 from bentosync.wire.trust import trusted
 
 THREADS_MAX = 16
@@ -74,7 +74,7 @@ class NativeWire:
         self._threads = threads
         self._engine: _Engine | None = None
         self._trust: _core.Trust | None = None
-        self._idle: dict[Origin, list[Link]] = {}
+        self._resting = Resting[Link](transfer.jobs)
         self._odd: set[Origin] = set()  # they answer as only the client behind understands
         self._refused: set[Origin] = set()  # OpenSSL makes no session for them
 
@@ -97,7 +97,7 @@ class NativeWire:
         stall_seconds = self._transfer.stall_seconds
         patience = Patience(stall_seconds, request.reply_seconds or stall_seconds)
         while True:
-            warm = self._warm(origin)
+            warm = self._resting.take(origin)
             link = warm or await self._connected(origin, host)
             reader = ReplyReader(
                 host, bytearray(HEAD_BYTES_MAX), lambda reply: None, Nowhere(), collect_max=collect_max, bodyless=False
@@ -111,8 +111,7 @@ class NativeWire:
             if request.check is not None:
                 with link.closing_on_error():
                     request.check(reply)
-            if link.usable:
-                self._idle.setdefault(origin, []).append(link)
+            self._resting.give(origin, link)
             return reply
 
     async def exchange_all(self, pattern: Pattern, shots: Sequence[Shot], *, connections: int) -> Sequence[bool]:
@@ -127,7 +126,7 @@ class NativeWire:
         head = request_head(request, host, target)
         stall_seconds = request.reply_seconds or self._transfer.stall_seconds
         while True:
-            warm = self._warm(origin)
+            warm = self._resting.take(origin)
             try:
                 link = warm or await self._connected(origin, host)
                 reply = await link.exchange(head, judge, sink, stall_seconds=stall_seconds)
@@ -138,8 +137,7 @@ class NativeWire:
                 if warm is None or self._engine is None:
                     raise
                 continue  # The server closed it while it was idle; that is no fault yet.
-            if link.usable:
-                self._idle.setdefault(origin, []).append(link)
+            self._resting.give(origin, link)
             return reply
 
     def sends_files(self, url: str) -> bool:
@@ -148,24 +146,13 @@ class NativeWire:
 
     async def aclose(self) -> None:
         """Close every connection, end the threads."""
-        self._idle.clear()
+        self._resting.forget()
         engine, self._engine = self._engine, None
         if engine is not None:
             engine.halt.detach()
             engine.endings.close()
             engine.receiver.stop()
         await self._behind.aclose()
-
-    def _warm(self, origin: Origin) -> Link | None:
-        """The connection used last, if the server has not had time to close it."""
-        links = self._idle.get(origin, [])
-        now = asyncio.get_running_loop().time()
-        while links:
-            link = links.pop()
-            if link.usable and now - link.idle_since < IDLE_SECONDS_MAX:
-                return link
-            link.abort()
-        return None
 
     async def _connected(self, origin: Origin, host: str) -> Link:
         engine = self._started()

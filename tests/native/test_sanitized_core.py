@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 import trustme
 
-from tests.servers.raw import Connection, Received, serve
+from tests.servers.raw import Connection, Received, Script, serve
 
 ROOT = Path(__file__).parents[2]
 NEEDS_LINUX = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="the receiver stands on epoll")
@@ -31,7 +31,7 @@ def built(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
     folder = tmp_path_factory.mktemp("sanitized")
     options = ["-DBENTOSYNC_MODULE=OFF", "-DBENTOSYNC_SELF_TEST=ON", "-DCMAKE_BUILD_TYPE=RelWithDebInfo"]
     checked("cmake", "-S", str(ROOT), "-B", str(folder), *options, f"-DBENTOSYNC_SANITIZERS={request.param}")
-    checked("cmake", "--build", str(folder))
+    checked("cmake", "--build", str(folder), "--parallel", "2")
     return folder
 
 
@@ -57,17 +57,49 @@ def test_volleys_read_strictly_and_stop_when_told(built: Path) -> None:
 
 
 @NEEDS_LINUX
+def test_a_sender_reads_only_what_and_while_it_may(built: Path) -> None:
+    assert "sending ok" in checked(str(built / "sending_test"))
+
+
+@NEEDS_LINUX
 async def test_the_receiver_over_tls_writes_only_where_and_while_it_may(built: Path, tmp_path: Path) -> None:
+    assert "receiver ok" in await driven(built / "receiver_test", numbered_bytes, tmp_path)
+
+
+@NEEDS_LINUX
+async def test_a_sender_over_tls_reads_only_what_and_while_it_may(built: Path, tmp_path: Path) -> None:
+    assert "sending ok" in await driven(built / "sending_test", swallowed_bytes, tmp_path, read_body=False)
+
+
+async def driven(program: Path, script: Script, folder: Path, *, read_body: bool = True) -> str:
+    """What `program` says after it has talked to a server with TLS that answers by `script`."""
     authority = trustme.CA()
-    authority.cert_pem.write_to_path(tmp_path / "ca.pem")
+    authority.cert_pem.write_to_path(folder / "ca.pem")
     tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     authority.issue_cert("127.0.0.1").configure_cert(tls)
-    async with serve(numbered_bytes, tls=tls) as server:
-        command = [str(built / "receiver_test"), str(server.port), str(tmp_path / "ca.pem")]
+    async with serve(script, tls=tls, read_body=read_body) as server:
+        command = [str(program), str(server.port), str(folder / "ca.pem")]
         driver = await asyncio.create_subprocess_exec(*command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
         output, _ = await driver.communicate()
     assert driver.returncode == 0, output.decode()
-    assert b"receiver ok" in output
+    return output.decode()
+
+
+async def swallowed_bytes(connection: Connection, received: Received) -> None:
+    """As the target says: bytes that count to 250 again and again are read whole; a reply comes early, or none."""
+    if received.target == "/whole":
+        body = await connection.reader.readexactly(int(received.headers["length"]))
+        counted = bytes(range(251)) * (len(body) // 251 + 1)
+        await connection.reply(status="200 OK" if body == counted[: len(body)] else "400 Bad Digest")
+    elif received.target == "/silent":
+        connection.writer.close()
+    else:
+        if received.target == "/early":
+            await connection.reply(status="503 Slow Down")
+        try:
+            await asyncio.sleep(60)
+        finally:
+            connection.writer.transport.abort()
 
 
 async def numbered_bytes(connection: Connection, received: Received) -> None:

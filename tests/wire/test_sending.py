@@ -336,11 +336,14 @@ async def test_closing_ends_what_is_being_sent_and_lets_go_of_it(talk: Talk) -> 
             await wire.exchange(request)
 
     view = memoryview(bytearray(32 << 20))
-    async with talk(script, PATIENT, read_body=False) as (wire, server):
-        async with asyncio.timeout(2), asyncio.TaskGroup() as group:
-            group.create_task(refused(wire, put(server, view)))
-            await begun.wait()
-            await wire.aclose()
+    async with (
+        talk(script, PATIENT, read_body=False) as (wire, server),
+        asyncio.timeout(2),
+        asyncio.TaskGroup() as group,
+    ):
+        group.create_task(refused(wire, put(server, view)))
+        await begun.wait()
+        await wire.aclose()
     view.release()  # nobody holds it
 
 

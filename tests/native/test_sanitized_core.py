@@ -20,6 +20,7 @@ from tests.servers.raw import Connection, Received, Script, serve
 ROOT = Path(__file__).parents[2]
 NEEDS_LINUX = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="the receiver stands on epoll")
 SANITIZERS = ["address,undefined", "thread"]
+pytestmark = pytest.mark.timeout(300)  # the first test of each waits for the compiler
 
 
 @pytest.fixture(scope="module", params=SANITIZERS)

@@ -211,7 +211,8 @@ def main() -> None:
             continue
         else:
             source = ["--no-index", "--find-links", str(arguments.wheels)] if arguments.wheels else []
-            command = [*pip, "install", "--no-deps", *source, "--target", str(arm.folder), *arm.requires]
+            once = ["--retries", "1"]  # a machine without network should say so soon
+            command = [*pip, "install", "--no-deps", *once, *source, "--target", str(arm.folder), *arm.requires]
         if subprocess.run(command, check=False).returncode:
             print(f"{arm.name} is left out", file=sys.stderr)
 

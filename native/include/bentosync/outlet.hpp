@@ -1,5 +1,5 @@
 // What OpenSSL writes to: the socket, if need be through a buffer of ours, so that a system call takes many records along.
-// A call for each record of 16 KiB is a third of the cost of sending a body (docs/adr/0020).
+// A call for each record of 16 KiB is a third of the cost of sending a body (docs/adr/0023).
 #pragma once
 
 #include <cstddef>

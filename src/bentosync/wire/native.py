@@ -2,7 +2,7 @@
 
 Taken over are a plain `receive`, and an `exchange` that sends a long body over TLS (`sending`); everything else is left
 to the client behind. Connecting is the same as in `direct`: names, addresses, deadlines and their errors; the socket is
-then handed to the core. What that buys: docs/adr/0007, 0012, 0018 and 0020.
+then handed to the core. What that buys: docs/adr/0007, 0012, 0018 and 0023.
 
 The threads start with the first connection, never by an import, and end with `aclose`, or before the interpreter does.
 """

@@ -35,6 +35,8 @@ from tests.oracle import Folder, look
 from tests.sync.scene import Scene
 from tests.tally import LONG, Count
 
+pytestmark = pytest.mark.timeout(120 * LONG)
+
 EXAMPLES = 40
 STEPS_MAX = 200
 TAG = Tag("m", "v1")

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import hypothesis
+import pytest
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule, run_state_machine_as_test
@@ -20,6 +21,8 @@ from bentosync.tag import Tag
 from tests.store.test_crash import dies_at
 from tests.store.trees import create, listing, pattern, write
 from tests.tally import LONG, Count
+
+pytestmark = pytest.mark.timeout(120 * LONG)
 
 EXAMPLES, STEPS = 25, 25
 CALLS_MAX = 40

@@ -23,6 +23,7 @@ from bentosync.native import volleys
 from bentosync.wire.core_lanes import Core
 from bentosync.wire.direct import DirectWire
 from bentosync.wire.exchange import Pattern, Request, Shot
+from bentosync.wire.volley import Volley
 from tests.servers.raw import Connection, RawServer, Received, Script, serve
 from tests.wire.test_direct import FAST, Nobody
 from tests.wire.test_wire import eventually
@@ -243,6 +244,13 @@ async def test_descriptors_are_given_back(talk: Talk) -> None:
         for _ in range(5):
             assert all(await sent(wire, server.url, puts(8), connections=2))
         assert open_now() == before
+
+
+def test_what_a_volley_says_of_itself_holds_no_secret() -> None:
+    pattern = Pattern("PUT", "http://host", {"X-Token": "secret"}, ["x-own", "Authorization"])
+    shots = [Shot("/a", ["a", "secret"], memoryview(b"body"))]
+    said = repr((pattern, shots, Volley.of("host", pattern, shots)))
+    assert said == "(Pattern(PUT http://host), [Shot('/a')], Volley(1 requests to host))"
 
 
 async def test_a_value_with_a_line_break_is_refused_before_anything_is_sent(talk: Talk) -> None:

@@ -75,6 +75,9 @@ class Pattern(Struct, frozen=True):
     headers: Mapping[str, str]
     varying: Sequence[str]
 
+    def __repr__(self) -> str:
+        return f"Pattern({self.method} {self.url})"  # the headers hold a token
+
 
 class Shot(Struct, frozen=True):
     """One of many requests: its target, percent-encoded, its values of the headers that vary, and its body."""
@@ -82,6 +85,9 @@ class Shot(Struct, frozen=True):
     target: str
     values: Sequence[str]
     body: memoryview
+
+    def __repr__(self) -> str:
+        return f"Shot({self.target!r})"  # the values hold a signature
 
 
 class Reply(Struct, frozen=True):

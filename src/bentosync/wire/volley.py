@@ -43,6 +43,9 @@ class Volley(Struct, frozen=True):
     messages: Sequence[Message]
     results: bytearray
 
+    def __repr__(self) -> str:
+        return f"Volley({len(self.messages)} requests to {self.host})"  # which hold a token and signatures
+
     @classmethod
     def of(cls, host: str, pattern: Pattern, shots: Sequence[Shot]) -> Volley:
         """Nothing is sent yet. Raises `ValueError` for a header with a line break in it."""

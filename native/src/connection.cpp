@@ -28,7 +28,7 @@ constexpr std::size_t record_bytes_max = 20 << 10;
 constexpr std::size_t digest_bytes = 8;
 
 // What one call writes. Disk file systems take memory for all of a call at once, in one piece if they can: of a mebibyte
-// that is 0.15 CPU-s/GiB while memory is in large pieces, and 1.0 and more when the kernel has to make them
+// that is 0.15 CPU-s/GiB, or 0.6 and more where a virtual machine has given large pieces back to its host
 // (docs/adr/0026-how-much-one-write-writes.md).
 constexpr std::size_t write_bytes = 128 << 10;
 

@@ -1,8 +1,8 @@
 """How much one call writes.
 
 Disk file systems take the memory for all of one call in as few pieces as they can. Of 1 GiB on ext4, written by calls
-of 128 KiB, that costs 0.17 CPU-s; by calls of 1 MiB 0.15 while the kernel has large pieces, and 0.6 to 1.2 when it must
-make them by moving pages; by calls of 2 MiB 1.0 to 2.0 (docs/adr/0026-how-much-one-write-writes.md).
+of 128 KiB, that costs 0.17 CPU-s; by calls of 1 MiB 0.15, or 0.6 on a virtual machine that has given large pieces of
+free memory back to its host; by calls of 2 MiB 1.0 to 2.0 (docs/adr/0026-how-much-one-write-writes.md).
 """
 
 from __future__ import annotations

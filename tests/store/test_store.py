@@ -509,3 +509,47 @@ def test_two_threads_creating_different_models_do_not_disturb_each_other(store: 
     assert len(store.list()) == 20
     newest = max(store.list("m0"), key=lambda model: model.creation_time)
     assert store.get("m0").creation_time == newest.creation_time
+
+
+# --- a version that goes away, or becomes another one, while it is read -----------------------------------------------
+
+_INTERRUPTED = """
+import os, sys
+from pathlib import Path
+from bentosync.errors import NotFound
+from bentosync.store.store import Store
+
+root, happening, asked = sys.argv[1:]
+store, version = Store(root), Path(root) / "models/m/v1"
+calls = []
+
+def at_model_yaml(event, arguments):
+    if event == "open" and arguments[0] == "model.yaml" and not calls:
+        calls.append(event)
+        version.rename(Path(root, "gone"))
+        if happening == "replaced":
+            Path(root, "other").rename(version)
+
+sys.addaudithook(at_model_yaml)
+try:
+    print(store.get(asked).info.labels)
+except NotFound:
+    print("not found")
+assert calls
+"""
+
+
+@pytest.mark.parametrize("asked", ["m:v1", "m"])
+@pytest.mark.parametrize(("happening", "answer"), [("deleted", "not found"), ("replaced", "{'which': 'new'}")])
+def test_a_version_deleted_or_replaced_while_it_is_read_is_not_damaged(
+    store: Store, tmp_path: Path, happening: str, answer: str, asked: str
+) -> None:
+    for which in ("new", "old"):
+        with store.create("m:v1", labels={"which": which}) as model:
+            write(Path(model.path), {"a.bin": b"a"})
+        if which == "new":
+            Path(model.path).rename(tmp_path / "other")
+    done = subprocess.run(
+        [sys.executable, "-c", _INTERRUPTED, str(tmp_path), happening, asked], capture_output=True, text=True
+    )
+    assert done.stdout.strip() == answer, done.stderr

@@ -19,6 +19,7 @@ from bentosync.store.summary import Summary, summarize
 from bentosync.tag import LATEST, Tag
 
 Item = TypeVar("Item", Model, Summary)
+_REPLACED_MAX = 3
 _logger = logging.getLogger("bentosync")
 
 
@@ -41,7 +42,17 @@ class Catalog:
         Raises:
             BentoMLException: It is there and damaged.
         """
-        return self._open(tag) if os.path.lexists(self._layout.version_dir(tag)) else None
+        folder = self._layout.version_dir(tag)
+        for _ in range(_REPLACED_MAX):
+            seen = _identity(folder)
+            if seen is None:
+                return None
+            try:
+                return self._open(tag)
+            except BentoMLException:
+                if _identity(folder) == seen:
+                    raise  # not deleted or replaced while it was read: damaged
+        return self._open(tag)
 
     def match(self, tag: Tag) -> Model:
         """The version named, or the one version that starts with what is named.
@@ -50,12 +61,12 @@ class Catalog:
             NotFound: There is none.
             BentoMLException: Several versions start with it, or the version is damaged.
         """
-        if self._layout.version_dir(tag).exists():
-            return self._open(tag)
+        if (model := self.find(tag)) is not None:
+            return model
         matches = [found for found in self.versions(tag.name) if str(found.version).startswith(str(tag.version))]
-        if len(matches) == 1:
-            return self._open(matches[0])
-        if matches:
+        if len(matches) == 1 and (model := self.find(matches[0])) is not None:
+            return model
+        if len(matches) > 1:
             versions = ", ".join(str(found.version) for found in matches)
             raise BentoMLException(f"Multiple {tag.name} versions found: {versions}", hint="name one of them in full")
         raise NotFound(
@@ -72,8 +83,8 @@ class Catalog:
             BentoMLException: The version the pointer names is damaged.
         """
         version = latest.read(self._layout.latest(name))
-        if version is not None and self._layout.version_dir(Tag(name, version)).exists():
-            return self._open(Tag(name, version)), True
+        if version is not None and (model := self.find(Tag(name, version))) is not None:
+            return model, True
         newest = self.newest(name)
         if newest is None:
             raise NotFound(
@@ -96,7 +107,9 @@ class Catalog:
         if tag is None:
             return [model for name in self.names() for model in self._readable(name)]
         if tag.version is not None:
-            return [self._open(tag)] if tag.version != LATEST and self._layout.version_dir(tag).is_dir() else []
+            there = tag.version != LATEST and self._layout.version_dir(tag).is_dir()
+            model = self.find(tag) if there else None
+            return [] if model is None else [model]
         if not self._layout.name_dir(tag.name).is_dir():
             raise NotFound(f"no Models with name '{tag.name}' found")
         return [*self._readable(tag.name)]
@@ -156,6 +169,14 @@ def _of(tag: Tag, item: Item, layout: Layout) -> Item:
             hint="rename the folder, or correct name and version in model.yaml",
         )
     return item
+
+
+def _identity(folder: Path) -> tuple[int, int] | None:
+    try:
+        status = folder.lstat()
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    return status.st_dev, status.st_ino
 
 
 def _folders(path: Path) -> list[str]:

@@ -29,6 +29,7 @@ from bentosync.wire.landing import Landing, LandingSink
 _INTERIM_MAX = 100
 # How often a sink hears of what has landed before all has. Who watches it takes silence for a stream that is stuck.
 _TELL_SECONDS = 0.05
+_QUIET_SECONDS = 1.0
 
 
 class Endings:
@@ -263,7 +264,11 @@ class _Told:
 
 
 class _Watchdog:
-    """Fails `waiter` when nothing has moved for `stall_seconds`; else looks again when that may be so."""
+    """Fails `waiter` when nothing has moved for `stall_seconds`.
+
+    After a short silence it has what little came taken in, of which the thread is not told: the end of a TLS stream,
+    say, whose server keeps the socket open.
+    """
 
     def __init__(
         self, connection: _core.Connection, waiter: asyncio.Future[None], stall_seconds: float, host: str
@@ -272,21 +277,17 @@ class _Watchdog:
         self._waiter = waiter
         self._stall_seconds = stall_seconds
         self._host = host
-        self._timer = asyncio.get_running_loop().call_later(stall_seconds, self._look)
+        self._timer = asyncio.get_running_loop().call_later(min(_QUIET_SECONDS, stall_seconds), self._look)
 
     def cancel(self) -> None:
         self._timer.cancel()
 
     def _look(self) -> None:
-        left = self._left()
-        if left <= 0:
+        if self._connection.silent_seconds() >= min(_QUIET_SECONDS, self._stall_seconds):
             self._connection.nudge()
-            left = self._left()
+        left = self._stall_seconds - self._connection.silent_seconds()
         if left <= 0:
             if not self._waiter.done():
                 self._waiter.set_exception(translate(TimeoutError(), self._host))
             return
-        self._timer = self._waiter.get_loop().call_later(left, self._look)
-
-    def _left(self) -> float:
-        return self._stall_seconds - self._connection.silent_seconds()
+        self._timer = self._waiter.get_loop().call_later(min(_QUIET_SECONDS, left), self._look)

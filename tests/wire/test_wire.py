@@ -23,7 +23,7 @@ from tests.servers.raw import Connection, RawServer, Received, Script, serve
 
 Make = Callable[..., Wire]
 
-FAST = TransferSettings(jobs=4, connect_seconds=0.15, stall_seconds=0.15)
+FAST = TransferSettings(jobs=4, connect_seconds=1, stall_seconds=0.15)
 
 
 def direct(transfer: TransferSettings, *, ca_bundle: str | None = None) -> Wire:

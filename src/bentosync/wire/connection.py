@@ -51,7 +51,7 @@ _TURN_BYTES = 2 << 20
 # Being woken for every packet costs more than the packet. The kernel waits for this much of a long body.
 _LOW_WATER_BYTES = 128 << 10
 # Then a little may have come, too little to be told of: the end of a TLS stream whose server waits for ours, above all.
-_QUIET_SECONDS = 1.0
+QUIET_SECONDS = 1.0
 UNACKNOWLEDGED_BYTES_MAX = 256 << 10
 # While a body is being sent, silence is measured to this part of the time allowed.
 LOOKS = 8
@@ -371,15 +371,13 @@ class Connection:
         limit = patience.stall_seconds if exchange.sending else patience.reply_seconds
         silent = self._loop.time() - exchange.moved_at
         left = limit - silent
-        if self._low_water > 1 and silent >= min(_QUIET_SECONDS, limit):
+        if self._low_water > 1 and silent >= min(QUIET_SECONDS, limit):
             self._wake_for(0)
             left = max(left, limit / LOOKS)
         if left <= 0:
             self._fail(exchange, translate(TimeoutError(), self._host))
             return
-        self._timer = self._loop.call_later(
-            min(left, limit / LOOKS if exchange.sending else _QUIET_SECONDS), self._look
-        )
+        self._timer = self._loop.call_later(min(left, limit / LOOKS if exchange.sending else QUIET_SECONDS), self._look)
 
     def _look_at_the_kernel(self, exchange: _Exchange) -> None:
         """Notice what it has delivered of the body, and when that was nearly all."""

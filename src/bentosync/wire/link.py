@@ -21,7 +21,7 @@ from bentosync.errors import BentoMLException, NetworkError, RemoteError
 from bentosync.native import _core
 from bentosync.native.receiving import Fault
 from bentosync.wire import head
-from bentosync.wire.connection import REFUSAL_BYTES_MAX, NotPlain, Unheard
+from bentosync.wire.connection import QUIET_SECONDS, REFUSAL_BYTES_MAX, NotPlain, Unheard
 from bentosync.wire.exchange import Judge, Reply, Sink
 from bentosync.wire.faults import translate
 from bentosync.wire.landing import Landing, LandingSink
@@ -29,7 +29,6 @@ from bentosync.wire.landing import Landing, LandingSink
 _INTERIM_MAX = 100
 # How often a sink hears of what has landed before all has. Who watches it takes silence for a stream that is stuck.
 _TELL_SECONDS = 0.05
-_QUIET_SECONDS = 1.0
 
 
 class Endings:
@@ -277,17 +276,17 @@ class _Watchdog:
         self._waiter = waiter
         self._stall_seconds = stall_seconds
         self._host = host
-        self._timer = asyncio.get_running_loop().call_later(min(_QUIET_SECONDS, stall_seconds), self._look)
+        self._timer = asyncio.get_running_loop().call_later(min(QUIET_SECONDS, stall_seconds), self._look)
 
     def cancel(self) -> None:
         self._timer.cancel()
 
     def _look(self) -> None:
-        if self._connection.silent_seconds() >= min(_QUIET_SECONDS, self._stall_seconds):
+        if self._connection.silent_seconds() >= min(QUIET_SECONDS, self._stall_seconds):
             self._connection.nudge()
         left = self._stall_seconds - self._connection.silent_seconds()
         if left <= 0:
             if not self._waiter.done():
                 self._waiter.set_exception(translate(TimeoutError(), self._host))
             return
-        self._timer = self._waiter.get_loop().call_later(min(_QUIET_SECONDS, left), self._look)
+        self._timer = self._waiter.get_loop().call_later(min(QUIET_SECONDS, left), self._look)
